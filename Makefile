@@ -1,0 +1,81 @@
+# ARL: run "make" for what can be made.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+BIN     := $(CURDIR)/bin
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# Every build and test uses the same tags, so that they share one build cache.
+export GOFLAGS := $(GOFLAGS) -tags=netgo,osusergo
+
+VERSION_FLAGS := -X main.version=$(VERSION)
+# libcontainer needs cgo. The server is linked statically all the same, so that
+# one file runs on any Linux machine and as first process of a container.
+SERVER_FLAGS := -ldflags '-s -w -linkmode external -extldflags -static $(VERSION_FLAGS)'
+AGENT_FLAGS  := -ldflags '-s -w $(VERSION_FLAGS)'
+
+# Packages whose tests need no server process; the others are test-integration.
+UNIT = $$(go list ./... | grep -v '/test/integration')
+
+.PHONY: help
+help: ## Show this text.
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: tools
+tools:
+	@hack/require.sh go gcc git
+
+.PHONY: build
+build: tools ## Build bin/arl-apiserver, bin/arl-agent and bin/arl-launcher.
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build $(AGENT_FLAGS) -o $(BIN)/arl-agent ./cmd/agent
+	CGO_ENABLED=1 go build -ldflags '-s -w' -o $(BIN)/arl-launcher ./cmd/launcher
+	CGO_ENABLED=1 go build $(SERVER_FLAGS) -o $(BIN)/arl-apiserver ./cmd/apiserver
+
+.PHONY: kubectl
+kubectl: tools ## Print the path of a kubectl of 1.31 or newer, built if there is none.
+	@hack/kubectl.sh
+
+.PHONY: demo
+demo: build bin/arl-bench ## Show pools, sandboxes and tasks at work on this machine, then clean up.
+	@hack/demo.sh
+
+.PHONY: run
+run: build ## Run a standalone server in the foreground, with its data in ./arl-data.
+	$(BIN)/arl-apiserver --standalone --data-dir arl-data --allow-host-image
+
+.PHONY: test
+test: tools ## Run the unit tests of all packages, with the race detector.
+	go test -race $(TESTFLAGS) $(UNIT)
+
+.PHONY: test-integration
+test-integration: build ## Run the tests that start real servers and containers.
+	KUBECTL=$$(hack/kubectl.sh) go test -count=1 -timeout 30m $(TESTFLAGS) ./test/integration/...
+
+.PHONY: cover
+cover: tools ## Check the coverage of storage and scheduler.
+	@hack/verify-coverage.sh
+
+.PHONY: verify
+verify: tools ## Check formatting, static analysis, generated code and go.mod.
+	hack/verify-static.sh
+	hack/verify-codegen.sh
+	hack/verify-mod.sh
+
+.PHONY: update
+update: tools ## Regenerate all generated code.
+	hack/update-codegen.sh
+
+.PHONY: bench
+bench: build bin/arl-bench ## Measure latencies and rates of a standalone server on this machine.
+	$(BIN)/arl-bench --server $(BIN)/arl-apiserver --burst 20 --clients 10 $(BENCHFLAGS)
+
+.PHONY: bin/arl-bench
+bin/arl-bench:
+	go build -o $(BIN)/arl-bench ./test/bench/latency
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf $(BIN)
