@@ -1,0 +1,95 @@
+package arl
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// SandboxPhase is a one-word summary of a sandbox for humans.
+type SandboxPhase string
+
+// Phases of a Sandbox.
+const (
+	// SandboxPending means that no pod has been allocated yet.
+	SandboxPending SandboxPhase = "Pending"
+	// SandboxBound means that a pod is allocated and its agent has yet to answer.
+	SandboxBound SandboxPhase = "Bound"
+	// SandboxReady means that tasks run.
+	SandboxReady SandboxPhase = "Ready"
+	// SandboxFailed is final: the reason and message say why.
+	SandboxFailed SandboxPhase = "Failed"
+)
+
+// Condition types of a Sandbox.
+const (
+	// SandboxConditionReady is True while the sandbox can run tasks.
+	SandboxConditionReady = "Ready"
+)
+
+// Reasons in a Sandbox's status.reason and Ready condition.
+const (
+	// SandboxReasonPodAllocated: a pod is allocated and ready.
+	SandboxReasonPodAllocated = "PodAllocated"
+	// SandboxReasonPoolNotFound: spec.poolRef names no pool; it is waited for.
+	SandboxReasonPoolNotFound = "PoolNotFound"
+	// SandboxReasonWaitingForPod: every ready pod of the pool is in use.
+	SandboxReasonWaitingForPod = "WaitingForPod"
+	// SandboxReasonAllocationTimeout: no pod came free within the allocation timeout.
+	SandboxReasonAllocationTimeout = "AllocationTimeout"
+	// SandboxReasonInsufficientResources: the pool's pods are smaller than spec.resources asks.
+	SandboxReasonInsufficientResources = "InsufficientResources"
+	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
+	SandboxReasonPodLost = "PodLost"
+)
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Sandbox claims one pod of a WarmPool for as long as it exists. Created while
+// a pod is free, it is Ready in the response to the create itself.
+type Sandbox struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	Spec   SandboxSpec
+	Status SandboxStatus
+}
+
+// SandboxSpec describes the wanted sandbox.
+type SandboxSpec struct {
+	PoolRef                  string
+	KeepAlive                bool
+	Resources                *corev1.ResourceRequirements
+	IdleTimeoutSeconds       *int32
+	MaxLifetimeSeconds       *int32
+	AllocationTimeoutSeconds *int32
+	Priority                 int32
+	Env                      map[string]string
+	MaxConcurrentTasks       *int32
+}
+
+// SandboxStatus is the observed state of a sandbox. It is written by the
+// create itself when a pod is free, else by the scheduler alone.
+type SandboxStatus struct {
+	ObservedGeneration int64
+	Phase              SandboxPhase
+	PodName            string
+	PodUID             types.UID
+	PodIP              string
+	NodeName           string
+	WorkDir            string
+	AllocatedTime      *metav1.MicroTime
+	LastTaskTime       *metav1.MicroTime
+	QueuePosition      *int32
+	Reason             string
+	Message            string
+	Conditions         []metav1.Condition
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SandboxList is a list of Sandboxes.
+type SandboxList struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+	Items []Sandbox
+}

@@ -1,0 +1,185 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// SandboxPhase is a one-word summary of a sandbox for humans.
+// +enum
+type SandboxPhase string
+
+// Phases of a Sandbox.
+const (
+	// SandboxPending means that no pod has been allocated yet.
+	SandboxPending SandboxPhase = "Pending"
+	// SandboxBound means that a pod is allocated and its agent has yet to answer.
+	SandboxBound SandboxPhase = "Bound"
+	// SandboxReady means that tasks run.
+	SandboxReady SandboxPhase = "Ready"
+	// SandboxFailed is final: the reason and message say why.
+	SandboxFailed SandboxPhase = "Failed"
+)
+
+// Condition types of a Sandbox.
+const (
+	// SandboxConditionReady is True while the sandbox can run tasks.
+	SandboxConditionReady = "Ready"
+)
+
+// Reasons in a Sandbox's status.reason and Ready condition.
+const (
+	// SandboxReasonPodAllocated: a pod is allocated and ready.
+	SandboxReasonPodAllocated = "PodAllocated"
+	// SandboxReasonPoolNotFound: spec.poolRef names no pool; it is waited for.
+	SandboxReasonPoolNotFound = "PoolNotFound"
+	// SandboxReasonWaitingForPod: every ready pod of the pool is in use.
+	SandboxReasonWaitingForPod = "WaitingForPod"
+	// SandboxReasonAllocationTimeout: no pod came free within the allocation timeout.
+	SandboxReasonAllocationTimeout = "AllocationTimeout"
+	// SandboxReasonInsufficientResources: the pool's pods are smaller than spec.resources asks.
+	SandboxReasonInsufficientResources = "InsufficientResources"
+	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
+	SandboxReasonPodLost = "PodLost"
+)
+
+// +genclient
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Sandbox claims one pod of a WarmPool for as long as it exists. Created while
+// a pod is free, it is Ready in the response to the create itself.
+type Sandbox struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is standard object metadata. The name is a DNS label of at most
+	// 63 characters.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what is asked for.
+	// +optional
+	Spec SandboxSpec `json:"spec,omitempty"`
+	// status is what was given.
+	// +optional
+	Status SandboxStatus `json:"status,omitempty"`
+}
+
+// SandboxSpec describes the wanted sandbox.
+type SandboxSpec struct {
+	// poolRef is the name of the WarmPool, in the same namespace, that the pod
+	// comes from. The pool may be created later. Immutable.
+	PoolRef string `json:"poolRef"`
+
+	// keepAlive says that idleness alone does not end this sandbox. When false
+	// (the default) it is deleted once no task has been pending or running for
+	// its idle timeout (60 seconds unless set here or in the pool). When true
+	// only an idleTimeoutSeconds of its own, maxLifetimeSeconds or an explicit
+	// delete ends it. May be changed.
+	// +optional
+	KeepAlive bool `json:"keepAlive,omitempty"`
+
+	// resources are the least the pod must offer: if the container in which
+	// steps run requests less, the sandbox fails with reason
+	// InsufficientResources. Only requests may be set. Immutable.
+	// +optional
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+
+	// idleTimeoutSeconds is the time without pending or running tasks after
+	// which the sandbox is deleted, in seconds, 1 to 604800. It counts from
+	// when the sandbox became Ready, too, and never runs during a task. The
+	// default is the pool's, else 60 if keepAlive is false. May be changed.
+	// +optional
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty"`
+
+	// maxLifetimeSeconds is the time after the pod was allocated at which the
+	// sandbox is deleted even if a task is running, in seconds, 1 to 2592000.
+	// The default is the pool's, else no limit. May be changed.
+	// +optional
+	MaxLifetimeSeconds *int32 `json:"maxLifetimeSeconds,omitempty"`
+
+	// allocationTimeoutSeconds is how long the sandbox may wait for a pod
+	// before it ends as Failed, in seconds, 0 to 86400; 0 means not at all.
+	// The default is the pool's, else no limit. Immutable.
+	// +optional
+	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty"`
+
+	// priority orders sandboxes that wait for a pod of the same pool: higher
+	// first, then first come first served. Default 0, -1000000 to 1000000.
+	// Immutable.
+	// +optional
+	Priority int32 `json:"priority,omitempty"`
+
+	// env are environment variables for every step that runs in this sandbox,
+	// at most 256 of them. A step's own env wins. Immutable.
+	// +optional
+	Env map[string]string `json:"env,omitempty"`
+
+	// maxConcurrentTasks is the number of tasks that may run in this sandbox
+	// at the same time. Tasks start in creation order. Default 1, 1 to 64. May
+	// be changed.
+	// +optional
+	MaxConcurrentTasks *int32 `json:"maxConcurrentTasks,omitempty"`
+}
+
+// SandboxStatus is the observed state of a sandbox. It is written by the
+// create itself when a pod is free, else by the scheduler alone.
+type SandboxStatus struct {
+	// observedGeneration is the metadata.generation this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// phase is a summary: Pending, Bound, Ready or Failed. Failed is final.
+	// +optional
+	Phase SandboxPhase `json:"phase,omitempty"`
+	// podName is the name of the allocated pod. Once set it never changes.
+	// +optional
+	PodName string `json:"podName,omitempty"`
+	// podUID is the UID of the allocated pod. Once set it never changes.
+	// +optional
+	PodUID types.UID `json:"podUID,omitempty"`
+	// podIP is the IP address of the allocated pod, if it has one.
+	// +optional
+	PodIP string `json:"podIP,omitempty"`
+	// nodeName is the machine the pod runs on.
+	// +optional
+	NodeName string `json:"nodeName,omitempty"`
+	// workDir is the directory in which steps run unless they name their own.
+	// +optional
+	WorkDir string `json:"workDir,omitempty"`
+	// allocatedTime is when the pod was allocated.
+	// +optional
+	AllocatedTime *metav1.MicroTime `json:"allocatedTime,omitempty"`
+	// lastTaskTime is when the last task of the sandbox ended. It may lag by a
+	// second.
+	// +optional
+	LastTaskTime *metav1.MicroTime `json:"lastTaskTime,omitempty"`
+	// queuePosition is the sandbox's place among those that wait for a pod of
+	// the same pool, 1 for the next. Unset when it does not wait. It may lag by
+	// a second.
+	// +optional
+	QueuePosition *int32 `json:"queuePosition,omitempty"`
+	// reason says in one word why the sandbox is in its phase.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message says the same for humans.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// conditions hold Ready.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// SandboxList is a list of Sandboxes.
+type SandboxList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the sandboxes.
+	Items []Sandbox `json:"items"`
+}

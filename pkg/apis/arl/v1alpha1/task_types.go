@@ -1,0 +1,368 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// TaskState is where a task stands.
+// +enum
+type TaskState string
+
+// States of a Task.
+const (
+	// TaskPending means that no step has been started.
+	TaskPending TaskState = "Pending"
+	// TaskRunning means that steps run, or may have been started.
+	TaskRunning TaskState = "Running"
+	// TaskSucceeded is final: every step succeeded, or was allowed to fail.
+	TaskSucceeded TaskState = "Succeeded"
+	// TaskFailed is final: the reason and message say why.
+	TaskFailed TaskState = "Failed"
+)
+
+// StepState is where a step stands.
+// +enum
+type StepState string
+
+// States of a step.
+const (
+	// StepPending means that the step has not been started.
+	StepPending StepState = "Pending"
+	// StepRunning means that the step was started and has not ended.
+	StepRunning StepState = "Running"
+	// StepSucceeded means that the command exited 0 or the file was written.
+	StepSucceeded StepState = "Succeeded"
+	// StepFailed means that the step ended in any other way.
+	StepFailed StepState = "Failed"
+	// StepSkipped means that an earlier step failed or the task was ended.
+	StepSkipped StepState = "Skipped"
+)
+
+// StepType names what a step does.
+// +enum
+type StepType string
+
+// Types of a step.
+const (
+	// StepCommand runs a program.
+	StepCommand StepType = "Command"
+	// StepFilePatch writes or patches a file.
+	StepFilePatch StepType = "FilePatch"
+)
+
+// FailureAction says what a failed step means for those after it.
+// +enum
+type FailureAction string
+
+// Failure actions.
+const (
+	// FailureStop ends the task as Failed.
+	FailureStop FailureAction = "Stop"
+	// FailureContinue goes on with the next step; the task may still succeed.
+	FailureContinue FailureAction = "Continue"
+)
+
+// RetryPolicy names the failures that spec.retries applies to.
+// +enum
+type RetryPolicy string
+
+// Retry policies.
+const (
+	// RetryInfrastructure retries only failures that the steps did not cause.
+	RetryInfrastructure RetryPolicy = "Infrastructure"
+	// RetryAlways retries failed steps and timeouts, too.
+	RetryAlways RetryPolicy = "Always"
+)
+
+// FailureClass says whose fault a failure was.
+// +enum
+type FailureClass string
+
+// Failure classes.
+const (
+	// FailureUser: the steps failed, timed out or were cancelled.
+	FailureUser FailureClass = "User"
+	// FailureInfrastructure: the pod, its agent or the sandbox was lost.
+	FailureInfrastructure FailureClass = "Infrastructure"
+)
+
+// Condition types of a Task.
+const (
+	// TaskConditionSucceeded is Unknown until the task ends, then True or False.
+	TaskConditionSucceeded = "Succeeded"
+)
+
+// Reasons in a Task's status.reason and Succeeded condition, and in a step's reason.
+const (
+	// TaskReasonCompleted: every step succeeded, or was allowed to fail.
+	TaskReasonCompleted = "Completed"
+	// TaskReasonRunning: steps run.
+	TaskReasonRunning = "Running"
+	// TaskReasonWaitingForSandbox: the sandbox is not Ready yet.
+	TaskReasonWaitingForSandbox = "WaitingForSandbox"
+	// TaskReasonQueued: earlier tasks of the sandbox come first.
+	TaskReasonQueued = "Queued"
+	// TaskReasonRetrying: an attempt failed and another will be made.
+	TaskReasonRetrying = "Retrying"
+	// TaskReasonStepFailed: a step failed.
+	TaskReasonStepFailed = "StepFailed"
+	// TaskReasonTimeout: the task or one of its steps ran longer than its timeout.
+	TaskReasonTimeout = "Timeout"
+	// TaskReasonCancelled: spec.cancel was set.
+	TaskReasonCancelled = "Cancelled"
+	// TaskReasonSandboxNotFound: spec.sandboxRef names no sandbox.
+	TaskReasonSandboxNotFound = "SandboxNotFound"
+	// TaskReasonSandboxFailed: the sandbox failed or was deleted before the task ended.
+	TaskReasonSandboxFailed = "SandboxFailed"
+	// TaskReasonAgentLost: the pod's agent was lost while steps may have run.
+	TaskReasonAgentLost = "AgentLost"
+	// TaskReasonInvalidStep: the agent refused a step.
+	TaskReasonInvalidStep = "InvalidStep"
+)
+
+// +genclient
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// Task runs steps, one after another, in a Sandbox.
+type Task struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is standard object metadata. The name is a DNS label of at most
+	// 63 characters.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what to run.
+	// +optional
+	Spec TaskSpec `json:"spec,omitempty"`
+	// status is how it went.
+	// +optional
+	Status TaskStatus `json:"status,omitempty"`
+}
+
+// TaskSpec describes the steps and where they run. Everything but cancel is
+// immutable.
+type TaskSpec struct {
+	// sandboxRef is the name of the Sandbox, in the same namespace, in which
+	// the steps run. Exactly one of sandboxRef and poolRef is set. Immutable.
+	// +optional
+	SandboxRef string `json:"sandboxRef,omitempty"`
+
+	// poolRef is the name of the WarmPool, in the same namespace, from which a
+	// sandbox is made for this task alone and deleted after it. Exactly one of
+	// sandboxRef and poolRef is set. Immutable.
+	// +optional
+	PoolRef string `json:"poolRef,omitempty"`
+
+	// steps run in the order given, 1 to 256 of them. Immutable.
+	// +listType=atomic
+	Steps []TaskStep `json:"steps"`
+
+	// timeout is how long all steps together may run, as a Go duration string
+	// such as "90s" or "5m". Waiting for a sandbox does not count. Default
+	// "5m", more than 0, at most "24h". Immutable.
+	// +optional
+	Timeout string `json:"timeout,omitempty"`
+
+	// retries is how many more attempts are made after a failed one. Default 0,
+	// at most 10. Immutable.
+	// +optional
+	Retries int32 `json:"retries,omitempty"`
+
+	// retryPolicy names the failures that retries applies to: "Infrastructure"
+	// (the default: the pod or its agent was lost) or "Always" (failed steps
+	// and timeouts, too; the steps then run again from the first). A cancelled
+	// task is never tried again. Immutable.
+	// +optional
+	RetryPolicy RetryPolicy `json:"retryPolicy,omitempty"`
+
+	// ttlSecondsAfterFinished is how long the task is kept after it ended, in
+	// seconds, 0 to 31536000. The default is the server's retention, one hour
+	// unless configured. Immutable.
+	// +optional
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
+
+	// traceID is an identifier of the caller's choice that logs and traces
+	// carry: at most 256 characters, none of them a control character.
+	// Immutable.
+	// +optional
+	TraceID string `json:"traceID,omitempty"`
+
+	// cancel ends the task when set to true: running steps are stopped and the
+	// task ends as Failed with reason Cancelled. It cannot be set back to false.
+	// +optional
+	Cancel bool `json:"cancel,omitempty"`
+}
+
+// TaskStep is one step of a task.
+type TaskStep struct {
+	// name tells the steps of a task apart: letters, digits, '-', '_' and '.',
+	// beginning and ending with a letter or digit, at most 63 characters,
+	// unique in the task.
+	Name string `json:"name"`
+
+	// type is "Command", which runs a program, or "FilePatch", which writes or
+	// patches a file.
+	Type StepType `json:"type"`
+
+	// command is the program and its arguments, at most 1024 strings of less
+	// than 128 KiB. No shell is involved unless named. Needed by, and only for,
+	// Command.
+	// +optional
+	// +listType=atomic
+	Command []string `json:"command,omitempty"`
+
+	// env are environment variables for the command, on top of the image's and
+	// the sandbox's, at most 256 of them. Only for Command.
+	// +optional
+	Env map[string]string `json:"env,omitempty"`
+
+	// workDir is the directory in which the command runs, absolute or relative
+	// to the sandbox's workDir, which is the default. Created if missing. Only
+	// for Command.
+	// +optional
+	WorkDir string `json:"workDir,omitempty"`
+
+	// stdin is what the command reads on standard input, at most 1 MiB; without
+	// it the command reads nothing. Only for Command.
+	// +optional
+	Stdin string `json:"stdin,omitempty"`
+
+	// timeout is how long this step may run, as a Go duration string. More than
+	// 0, at most "24h". The default is what is left of the task's. Only for
+	// Command.
+	// +optional
+	Timeout string `json:"timeout,omitempty"`
+
+	// onFailure is "Stop" (the default: the task fails and later steps are
+	// skipped) or "Continue" (later steps run, and the task may succeed).
+	// +optional
+	OnFailure FailureAction `json:"onFailure,omitempty"`
+
+	// path is the file to write or patch, absolute or relative to the sandbox's
+	// workDir. Missing directories are made. A path that leads out of the
+	// container's root, also by a symbolic link, fails the step. Needed by, and
+	// only for, FilePatch.
+	// +optional
+	Path string `json:"path,omitempty"`
+
+	// content is the file's whole new content, at most 1 MiB, and may be empty.
+	// Exactly one of content and patch is set, and only for FilePatch.
+	// +optional
+	Content *string `json:"content,omitempty"`
+
+	// patch is a unified diff that is applied to the file, as a whole or not at
+	// all, at most 1 MiB. It must speak of this one file. Exactly one of content
+	// and patch is set, and only for FilePatch.
+	// +optional
+	Patch *string `json:"patch,omitempty"`
+
+	// mode is the file's permission bits, 0 to 0777 (a decimal number in JSON:
+	// 420 is 0644). The default keeps those of an existing file, else 0644. Only
+	// for FilePatch.
+	// +optional
+	Mode *int32 `json:"mode,omitempty"`
+}
+
+// TaskStatus is how a task went. It is written by the scheduler alone.
+type TaskStatus struct {
+	// observedGeneration is the metadata.generation this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// state is Pending, Running, Succeeded or Failed. The last two are final.
+	// +optional
+	State TaskState `json:"state,omitempty"`
+	// reason says in one word why the task is in its state.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message says the same for humans.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// failureClass says whose fault a failure was: User or Infrastructure.
+	// +optional
+	FailureClass FailureClass `json:"failureClass,omitempty"`
+	// sandboxName is the sandbox in which the steps ran.
+	// +optional
+	SandboxName string `json:"sandboxName,omitempty"`
+	// podName is the pod in which the steps ran.
+	// +optional
+	PodName string `json:"podName,omitempty"`
+	// exitCode is that of the step that decided the outcome, or of the last
+	// step that ran: 128 plus the signal's number if a signal ended it. Unset
+	// until the task ends, and if no command ran.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// stdout is what the steps of the last attempt wrote to standard output,
+	// one after another. Bounded: of longer output the head and the tail are
+	// kept, with a line between them that says how many bytes are missing.
+	// +optional
+	Stdout string `json:"stdout,omitempty"`
+	// stderr is the same for standard error.
+	// +optional
+	Stderr string `json:"stderr,omitempty"`
+	// duration is how long the last attempt took, as a Go duration string.
+	// +optional
+	Duration string `json:"duration,omitempty"`
+	// startTime is when the first attempt was started.
+	// +optional
+	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
+	// completionTime is when the task ended.
+	// +optional
+	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty"`
+	// attempts is how many attempts were started.
+	// +optional
+	Attempts int32 `json:"attempts,omitempty"`
+	// steps are the outcomes of the last attempt's steps, in the order of
+	// spec.steps.
+	// +optional
+	// +listType=atomic
+	Steps []TaskStepStatus `json:"steps,omitempty"`
+	// conditions hold Succeeded.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+}
+
+// TaskStepStatus is how a step went.
+type TaskStepStatus struct {
+	// name is the step's name.
+	Name string `json:"name"`
+	// state is Pending, Running, Succeeded, Failed or Skipped.
+	State StepState `json:"state"`
+	// reason says in one word why a step failed.
+	// +optional
+	Reason string `json:"reason,omitempty"`
+	// message says the same for humans.
+	// +optional
+	Message string `json:"message,omitempty"`
+	// exitCode is the command's: 128 plus the signal's number if a signal ended it.
+	// +optional
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// stdoutBytes is how much the step wrote to standard output, whatever of it
+	// was kept.
+	// +optional
+	StdoutBytes int64 `json:"stdoutBytes,omitempty"`
+	// stderrBytes is the same for standard error.
+	// +optional
+	StderrBytes int64 `json:"stderrBytes,omitempty"`
+	// startTime is when the step was started.
+	// +optional
+	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
+	// duration is how long the step took, as a Go duration string.
+	// +optional
+	Duration string `json:"duration,omitempty"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// TaskList is a list of Tasks.
+type TaskList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the tasks.
+	Items []Task `json:"items"`
+}

@@ -1,0 +1,191 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// WarmPoolPhase is a one-word summary of a pool for humans.
+// +enum
+type WarmPoolPhase string
+
+// Phases of a WarmPool.
+const (
+	// WarmPoolPending means that fewer pods than wanted are ready and more are starting.
+	WarmPoolPending WarmPoolPhase = "Pending"
+	// WarmPoolReady means that at least spec.replicas pods are idle and ready.
+	WarmPoolReady WarmPoolPhase = "Ready"
+	// WarmPoolDegraded means that pods cannot be started; the conditions say why.
+	WarmPoolDegraded WarmPoolPhase = "Degraded"
+	// WarmPoolTerminating means that the pool is being deleted.
+	WarmPoolTerminating WarmPoolPhase = "Terminating"
+)
+
+// ReclaimPolicy says what becomes of a pod when its sandbox is released.
+// +enum
+type ReclaimPolicy string
+
+// Reclaim policies.
+const (
+	// ReclaimDelete deletes the pod; the pool starts a fresh one.
+	ReclaimDelete ReclaimPolicy = "Delete"
+)
+
+// UpdateStrategyType names how a pool's idle pods follow a changed template.
+// +enum
+type UpdateStrategyType string
+
+// Update strategies.
+const (
+	// UpdateOnReplenish leaves idle pods alone and gives them out no more only
+	// once a pod of the new template is ready to take their place.
+	UpdateOnReplenish UpdateStrategyType = "OnReplenish"
+	// UpdateRecreate deletes all idle pods of the old template at once.
+	UpdateRecreate UpdateStrategyType = "Recreate"
+)
+
+// Condition types of a WarmPool.
+const (
+	// WarmPoolConditionReady is True while at least spec.replicas pods are idle and ready.
+	WarmPoolConditionReady = "Ready"
+	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
+	WarmPoolConditionReplicaFailure = "ReplicaFailure"
+)
+
+// +genclient
+// +genclient:method=GetScale,verb=get,subresource=scale,result=k8s.io/api/autoscaling/v1.Scale
+// +genclient:method=UpdateScale,verb=update,subresource=scale,input=k8s.io/api/autoscaling/v1.Scale,result=k8s.io/api/autoscaling/v1.Scale
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// WarmPool keeps a number of pods started and idle, so that a Sandbox gets one
+// without waiting for a pod to start.
+type WarmPool struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is standard object metadata. The name is a DNS label of at most
+	// 52 characters, because the names of the pods begin with it.
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// spec is what the pool should look like.
+	// +optional
+	Spec WarmPoolSpec `json:"spec,omitempty"`
+	// status is what the pool looks like now.
+	// +optional
+	Status WarmPoolStatus `json:"status,omitempty"`
+}
+
+// WarmPoolSpec describes the wanted pool.
+type WarmPoolSpec struct {
+	// replicas is the number of idle, ready pods to keep. Pods in use by
+	// sandboxes are not counted. Default 1, at least 0, at most 10000. May be
+	// changed at any time, also through the scale subresource.
+	// +optional
+	Replicas *int32 `json:"replicas,omitempty"`
+
+	// template describes the pods. At least one container is needed; steps run
+	// in the container named "executor" if there is one, else in the first.
+	// Labels and annotations are carried to the pods; keys of arl.io are the
+	// server's own. restartPolicy is Never or unset, because a pod that ends
+	// fails its sandbox and the pool starts a fresh one. May be changed;
+	// updateStrategy says when idle pods follow.
+	Template corev1.PodTemplateSpec `json:"template"`
+
+	// maxPods caps the pods of this pool, idle, starting and in use together.
+	// No cap when unset. At least 1. May be changed; pods in use are never
+	// taken away to meet it.
+	// +optional
+	MaxPods *int32 `json:"maxPods,omitempty"`
+
+	// workDir is the directory in which steps run unless they name their own.
+	// It is created if missing. An absolute path without "..", default
+	// "/workspace". A change holds for pods started after it.
+	// +optional
+	WorkDir string `json:"workDir,omitempty"`
+
+	// reclaimPolicy says what becomes of a pod when its sandbox is released.
+	// "Delete" (the default) deletes it, and the pool starts a fresh one.
+	// +optional
+	ReclaimPolicy ReclaimPolicy `json:"reclaimPolicy,omitempty"`
+
+	// updateStrategy says when idle pods follow a changed template.
+	// +optional
+	UpdateStrategy WarmPoolUpdateStrategy `json:"updateStrategy,omitempty"`
+
+	// idleTimeoutSeconds is the default for the sandboxes of this pool that do
+	// not set their own, in seconds, 1 to 604800. May be changed; the sandboxes
+	// that there are follow.
+	// +optional
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty"`
+
+	// maxLifetimeSeconds is the default for the sandboxes of this pool that do
+	// not set their own, in seconds, 1 to 2592000. May be changed; the
+	// sandboxes that there are follow.
+	// +optional
+	MaxLifetimeSeconds *int32 `json:"maxLifetimeSeconds,omitempty"`
+
+	// allocationTimeoutSeconds is the default for the sandboxes of this pool
+	// that do not set their own, in seconds, 0 to 86400. May be changed; the
+	// sandboxes that wait for a pod follow.
+	// +optional
+	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty"`
+}
+
+// WarmPoolUpdateStrategy says when idle pods follow a changed template.
+type WarmPoolUpdateStrategy struct {
+	// type is "OnReplenish" (the default: idle pods of the old template are
+	// replaced one by one as pods of the new one become ready) or "Recreate" (all
+	// idle pods of the old template are deleted at once). Pods in use by a
+	// sandbox are left alone in either case.
+	// +optional
+	Type UpdateStrategyType `json:"type,omitempty"`
+}
+
+// WarmPoolStatus is the observed state of a pool. It is written by the
+// scheduler alone.
+type WarmPoolStatus struct {
+	// observedGeneration is the metadata.generation this status speaks of.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// phase is a summary: Pending, Ready, Degraded or Terminating.
+	// +optional
+	Phase WarmPoolPhase `json:"phase,omitempty"`
+	// replicas is the number of pods of the pool that no sandbox uses,
+	// starting ones included.
+	// +optional
+	Replicas int32 `json:"replicas"`
+	// readyReplicas is the number of idle pods ready to be given out.
+	// +optional
+	ReadyReplicas int32 `json:"readyReplicas"`
+	// allocatedReplicas is the number of pods in use by sandboxes.
+	// +optional
+	AllocatedReplicas int32 `json:"allocatedReplicas"`
+	// updatedReplicas is the number of idle pods made from the current template.
+	// +optional
+	UpdatedReplicas int32 `json:"updatedReplicas"`
+	// pendingSandboxes is the number of sandboxes waiting for a pod.
+	// +optional
+	PendingSandboxes int32 `json:"pendingSandboxes"`
+	// selector is the label selector of the pool's pods, in string form, for
+	// the scale subresource.
+	// +optional
+	Selector string `json:"selector,omitempty"`
+	// conditions are the observations behind phase: Ready and ReplicaFailure.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	// +patchMergeKey=type
+	// +patchStrategy=merge
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// WarmPoolList is a list of WarmPools.
+type WarmPoolList struct {
+	metav1.TypeMeta `json:",inline"`
+	// metadata is standard list metadata.
+	// +optional
+	metav1.ListMeta `json:"metadata,omitempty"`
+	// items are the pools.
+	Items []WarmPool `json:"items"`
+}

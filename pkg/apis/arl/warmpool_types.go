@@ -1,0 +1,102 @@
+package arl
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// WarmPoolPhase is a one-word summary of a pool for humans.
+type WarmPoolPhase string
+
+// Phases of a WarmPool.
+const (
+	// WarmPoolPending means that fewer pods than wanted are ready and more are starting.
+	WarmPoolPending WarmPoolPhase = "Pending"
+	// WarmPoolReady means that at least spec.replicas pods are idle and ready.
+	WarmPoolReady WarmPoolPhase = "Ready"
+	// WarmPoolDegraded means that pods cannot be started; the conditions say why.
+	WarmPoolDegraded WarmPoolPhase = "Degraded"
+	// WarmPoolTerminating means that the pool is being deleted.
+	WarmPoolTerminating WarmPoolPhase = "Terminating"
+)
+
+// ReclaimPolicy says what becomes of a pod when its sandbox is released.
+type ReclaimPolicy string
+
+// Reclaim policies.
+const (
+	// ReclaimDelete deletes the pod; the pool starts a fresh one.
+	ReclaimDelete ReclaimPolicy = "Delete"
+)
+
+// UpdateStrategyType names how a pool's idle pods follow a changed template.
+type UpdateStrategyType string
+
+// Update strategies.
+const (
+	// UpdateOnReplenish leaves idle pods alone and gives them out no more only
+	// once a pod of the new template is ready to take their place.
+	UpdateOnReplenish UpdateStrategyType = "OnReplenish"
+	// UpdateRecreate deletes all idle pods of the old template at once.
+	UpdateRecreate UpdateStrategyType = "Recreate"
+)
+
+// Condition types of a WarmPool.
+const (
+	// WarmPoolConditionReady is True while at least spec.replicas pods are idle and ready.
+	WarmPoolConditionReady = "Ready"
+	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
+	WarmPoolConditionReplicaFailure = "ReplicaFailure"
+)
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// WarmPool keeps a number of pods started and idle, so that a Sandbox gets one
+// without waiting for a pod to start.
+type WarmPool struct {
+	metav1.TypeMeta
+	metav1.ObjectMeta
+	Spec   WarmPoolSpec
+	Status WarmPoolStatus
+}
+
+// WarmPoolSpec describes the wanted pool.
+type WarmPoolSpec struct {
+	Replicas                 *int32
+	Template                 corev1.PodTemplateSpec
+	MaxPods                  *int32
+	WorkDir                  string
+	ReclaimPolicy            ReclaimPolicy
+	UpdateStrategy           WarmPoolUpdateStrategy
+	IdleTimeoutSeconds       *int32
+	MaxLifetimeSeconds       *int32
+	AllocationTimeoutSeconds *int32
+}
+
+// WarmPoolUpdateStrategy says when idle pods follow a changed template.
+type WarmPoolUpdateStrategy struct {
+	Type UpdateStrategyType
+}
+
+// WarmPoolStatus is the observed state of a pool. It is written by the
+// scheduler alone.
+type WarmPoolStatus struct {
+	ObservedGeneration int64
+	Phase              WarmPoolPhase
+	Replicas           int32
+	ReadyReplicas      int32
+	AllocatedReplicas  int32
+	UpdatedReplicas    int32
+	PendingSandboxes   int32
+	Selector           string
+	Conditions         []metav1.Condition
+}
+
+// +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
+
+// WarmPoolList is a list of WarmPools.
+type WarmPoolList struct {
+	metav1.TypeMeta
+	metav1.ListMeta
+	Items []WarmPool
+}
