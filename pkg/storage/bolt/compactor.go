@@ -1,0 +1,132 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"arl.io/arl/pkg/storage/kv"
+)
+
+// Defaults of CompactorConfig.
+const (
+	// DefaultRetention is how long a client may be away and still go on where
+	// it was, and how long a list may take from its first page to its last.
+	DefaultRetention = 5 * time.Minute
+	// DefaultMaxLogBytes bounds the memory that history takes under load. Above
+	// it retention gives way, which costs slow clients a new list.
+	DefaultMaxLogBytes = 256 << 20
+)
+
+const (
+	// retentionMarks is how many marks there are in one retention: compaction
+	// is late by at most the distance of two.
+	retentionMarks = 10
+	// sizePeriod is how often the size of the log is looked at.
+	sizePeriod = time.Second
+)
+
+// CompactorConfig is what a Compactor is made from.
+type CompactorConfig struct {
+	// DB is the database to compact. Required.
+	DB *kv.DB
+	// Clock tells ages. Nil: the real one.
+	Clock clock.WithTicker
+	// Retention is how long history is kept at least. 0: DefaultRetention.
+	Retention time.Duration
+	// MaxLogBytes is how much memory history may take, however young it is.
+	// 0: DefaultMaxLogBytes.
+	MaxLogBytes int64
+}
+
+// Compactor forgets history: revisions older than the retention, and the older
+// half of what there is whenever it takes too much memory. Objects are not
+// affected.
+type Compactor struct {
+	db        *kv.DB
+	clock     clock.WithTicker
+	retention time.Duration
+	maxBytes  int64
+	// marks are the revisions of moments within the retention, oldest first.
+	// They belong to Run.
+	marks []mark
+}
+
+// mark says which revision was the newest at a time.
+type mark struct {
+	at  time.Time
+	rev int64
+}
+
+// NewCompactor returns a Compactor that does nothing until Run is called.
+func NewCompactor(c CompactorConfig) *Compactor {
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	if c.Retention <= 0 {
+		c.Retention = DefaultRetention
+	}
+	if c.MaxLogBytes <= 0 {
+		c.MaxLogBytes = DefaultMaxLogBytes
+	}
+	return &Compactor{db: c.DB, clock: c.Clock, retention: c.Retention, maxBytes: c.MaxLogBytes}
+}
+
+// Run compacts until ctx ends, which it answers with nil, or until the database
+// can no longer be used. A compaction that fails otherwise is logged and tried
+// again. It must be called once.
+func (c *Compactor) Run(ctx context.Context) error {
+	ticker := c.clock.NewTicker(max(time.Millisecond, min(sizePeriod, c.retention/retentionMarks)))
+	defer ticker.Stop()
+	for {
+		if err := c.compact(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			if errors.Is(err, kv.ErrClosed) || errors.Is(err, kv.ErrFailed) {
+				return err
+			}
+			klog.FromContext(ctx).Error(err, "Compaction failed, will try again")
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C():
+		}
+	}
+}
+
+func (c *Compactor) compact(ctx context.Context) error {
+	stats := c.db.Stats()
+	target := c.expired(stats.Revision)
+	if stats.LogBytes > c.maxBytes {
+		half := stats.CompactedRevision + (stats.Revision-stats.CompactedRevision+1)/2
+		target = max(target, half)
+	}
+	if target <= stats.CompactedRevision {
+		return nil
+	}
+	if err := c.db.Compact(ctx, target); err != nil {
+		return err
+	}
+	klog.FromContext(ctx).V(2).Info("Compacted history", "revision", target, "logBytes", stats.LogBytes)
+	return nil
+}
+
+// expired marks the current revision and returns the newest one that was so a
+// retention ago; 0 if that is not known.
+func (c *Compactor) expired(current int64) int64 {
+	now := c.clock.Now()
+	if n := len(c.marks); n == 0 || now.Sub(c.marks[n-1].at) >= c.retention/retentionMarks {
+		c.marks = append(c.marks, mark{at: now, rev: current})
+	}
+	var rev int64
+	for len(c.marks) > 0 && now.Sub(c.marks[0].at) >= c.retention {
+		rev = c.marks[0].rev
+		c.marks = c.marks[1:]
+	}
+	return rev
+}

@@ -1,0 +1,68 @@
+package bolt
+
+import (
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/features"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+
+	"arl.io/arl/pkg/storage/kv"
+)
+
+// Backend is what the stores of all resources share.
+type Backend struct {
+	// DB holds the objects. It must be closed after the stores. Required.
+	DB *kv.DB
+	// Expirer and Clock are as in Config.
+	Expirer *Expirer
+	Clock   clock.WithDelayedExecution
+}
+
+// NewDecorator returns what makes the generic registry keep its objects in b.
+// The codec, the transformer, the prefix and the resource come from the
+// configuration that the registry passes; the watch cache's functions are not
+// needed. The destroy function ends the watches of the store, and may be
+// called more than once.
+func NewDecorator(b Backend) generic.StorageDecorator {
+	return func(
+		config *storagebackend.ConfigForResource,
+		resourcePrefix string,
+		_ func(obj runtime.Object) (string, error),
+		newFunc func() runtime.Object,
+		_ func() runtime.Object,
+		_ storage.AttrFunc,
+		_ storage.IndexerFuncs,
+		_ *cache.Indexers,
+	) (storage.Interface, factory.DestroyFunc, error) {
+		transformer := config.Transformer
+		if transformer == nil {
+			transformer = identity.NewEncryptCheckTransformer()
+		}
+		if utilfeature.DefaultFeatureGate.Enabled(features.AllowUnsafeMalformedObjectDeletion) {
+			transformer = corruptMarker{transformer}
+		}
+		s, err := New(Config{
+			DB:             b.DB,
+			Codec:          config.Codec,
+			Transformer:    transformer,
+			NewFunc:        newFunc,
+			GroupResource:  config.GroupResource,
+			Prefix:         config.Prefix,
+			ResourcePrefix: resourcePrefix,
+			Expirer:        b.Expirer,
+			Clock:          b.Clock,
+		})
+		if err != nil {
+			return nil, nil, err
+		}
+		return s, sync.OnceFunc(s.Close), nil
+	}
+}

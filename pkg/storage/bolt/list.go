@@ -1,0 +1,201 @@
+package bolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/conversion"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/features"
+	"k8s.io/apiserver/pkg/storage"
+	utilfeature "k8s.io/apiserver/pkg/util/feature"
+
+	"arl.io/arl/pkg/storage/kv"
+)
+
+// maxFilteredGrowth bounds the room made in advance for a list that a selector
+// may leave almost empty.
+const maxFilteredGrowth = 2048
+
+// GetList implements storage.Interface. All pages of a list are read at the
+// revision of the first; if that has been compacted meanwhile the error is 410
+// Expired, with a token to go on inconsistently.
+func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOptions, listObj runtime.Object) error {
+	prefix, err := s.prepareKey(key, opts.Recursive)
+	if err != nil {
+		return err
+	}
+	items, newItem, err := listItems(listObj)
+	if err != nil {
+		return err
+	}
+	rev, from, err := storage.ValidateListOptions(prefix, s.codec.versioner, opts)
+	if err != nil {
+		return err
+	}
+	snap, err := s.listSnapshot(ctx, listRange{prefix: prefix, from: from, rev: rev}, opts)
+	if err != nil {
+		return err
+	}
+	l := &listing{
+		store:   s,
+		opts:    opts,
+		prefix:  prefix,
+		from:    max(prefix, from),
+		items:   items,
+		newItem: newItem,
+		errs:    listErrors{report: s.reportCorrupt, resource: s.groupResource},
+	}
+	if err := l.read(ctx, snap); err != nil {
+		return err
+	}
+	return l.finish(listObj, snap)
+}
+
+// listItems returns the slice of items of a list, and what makes an item.
+func listItems(listObj runtime.Object) (items reflect.Value, newItem func() runtime.Object, err error) {
+	ptr, err := meta.GetItemsPtr(listObj)
+	if err != nil {
+		return items, nil, err
+	}
+	items, err = conversion.EnforcePtr(ptr)
+	if err != nil {
+		return items, nil, fmt.Errorf("items of %T: %w", listObj, err)
+	}
+	if items.Kind() != reflect.Slice {
+		return items, nil, fmt.Errorf("items of %T: want a slice, got %v", listObj, items.Kind())
+	}
+	elem := items.Type().Elem()
+	return items, func() runtime.Object { return reflect.New(elem).Interface().(runtime.Object) }, nil
+}
+
+// listRange is what a list reads: keys with a prefix, beginning with from, at a
+// revision; 0 stands for the newest.
+type listRange struct {
+	prefix, from string
+	rev          int64
+}
+
+func (s *Store) listSnapshot(ctx context.Context, r listRange, opts storage.ListOptions) (kv.Snapshot, error) {
+	if r.rev == 0 {
+		snap := s.db.Snapshot()
+		return snap, s.checkNotOlder(snap, opts.ResourceVersion)
+	}
+	snap, err := s.db.SnapshotAt(ctx, r.rev)
+	switch {
+	case errors.Is(err, kv.ErrCompacted) && opts.Predicate.Continue != "":
+		return snap, expiredContinueError(r.from, r.prefix)
+	case errors.Is(err, kv.ErrCompacted):
+		return snap, apierrors.NewResourceExpired(listExpired)
+	case errors.Is(err, kv.ErrFutureRevision):
+		return snap, storage.NewTooLargeResourceVersionError(uint64(r.rev), uint64(s.db.Snapshot().Revision()), 0)
+	case err != nil:
+		return snap, apiError(err)
+	}
+	return snap, nil
+}
+
+// listing is one list in the making.
+type listing struct {
+	store        *Store
+	opts         storage.ListOptions
+	prefix, from string
+	items        reflect.Value
+	newItem      func() runtime.Object
+	errs         listErrors
+	// lastKey is the last key looked at, whether or not it was selected.
+	lastKey string
+	more    bool
+}
+
+// read appends what is selected, until the page is full.
+func (l *listing) read(ctx context.Context, snap kv.Snapshot) (err error) {
+	if !l.opts.Recursive {
+		if entry, found := snap.Get(l.prefix); found {
+			_, err = l.add(ctx, entry)
+		}
+		return err
+	}
+	l.grow(snap)
+	limit := int(l.opts.Predicate.Limit)
+	snap.Ascend(l.prefix, l.from, func(entry kv.Entry) bool {
+		if limit > 0 && l.items.Len() >= limit {
+			l.more = true
+			return false
+		}
+		l.lastKey = entry.Key
+		var done bool
+		done, err = l.add(ctx, entry)
+		return !done && err == nil
+	})
+	return err
+}
+
+func (l *listing) grow(snap kv.Snapshot) {
+	n := int(snap.Count(l.prefix))
+	if limit := int(l.opts.Predicate.Limit); limit > 0 {
+		n = min(n, limit)
+	}
+	if !l.opts.Predicate.Empty() {
+		n = min(n, maxFilteredGrowth)
+	}
+	l.items.Grow(n)
+}
+
+// add appends the object of an entry if it is selected. It returns whether an
+// object that could not be read ends the list.
+func (l *listing) add(ctx context.Context, entry kv.Entry) (done bool, err error) {
+	if ctx.Err() != nil {
+		return true, storage.NewTimeoutError(entry.Key, "request did not complete within requested timeout")
+	}
+	codec := &l.store.codec
+	data, _, err := codec.open(ctx, entry.Key, entry.Value)
+	if err != nil {
+		err = storage.NewInternalError(fmt.Errorf("unable to transform key %q: %w", entry.Key, err))
+		return l.errs.add(entry.Key, err), nil
+	}
+	obj, _, err := codec.codec.Decode(data, nil, l.newItem())
+	if err != nil {
+		return l.errs.add(entry.Key, &corruptError{problem: undecodable, rev: entry.ModRev, err: err}), nil
+	}
+	if err := codec.setRevision(obj, entry.ModRev); err != nil {
+		return true, err
+	}
+	if selected, err := l.opts.Predicate.Matches(obj); err == nil && selected {
+		l.items.Set(reflect.Append(l.items, reflect.ValueOf(obj).Elem()))
+	}
+	return false, nil
+}
+
+// finish sets the metadata of the list.
+func (l *listing) finish(listObj runtime.Object, snap kv.Snapshot) error {
+	if err := l.errs.err(); err != nil {
+		return err
+	}
+	if l.items.IsNil() {
+		l.items.Set(reflect.MakeSlice(l.items.Type(), 0, 0))
+	}
+	pred := &l.opts.Predicate
+	count := pred.Limit
+	if l.more && pred.Empty() {
+		snap.Ascend(l.prefix, l.lastKey+"\x00", func(kv.Entry) bool {
+			count++
+			return true
+		})
+	}
+	token, remaining, err := storage.PrepareContinueToken(l.lastKey, l.prefix, snap.Revision(), count, l.more, l.opts)
+	if err != nil {
+		return err
+	}
+	if err := l.store.codec.versioner.UpdateList(listObj, uint64(snap.Revision()), token, remaining); err != nil {
+		return err
+	}
+	if utilfeature.DefaultFeatureGate.Enabled(features.ShardedListAndWatch) {
+		pred.SetShardInfoOnList(listObj)
+	}
+	return nil
+}

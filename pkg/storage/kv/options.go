@@ -1,0 +1,90 @@
+package kv
+
+import (
+	"log/slog"
+	"time"
+)
+
+// Defaults of Options.
+const (
+	// DefaultMaxValueBytes leaves an object of 1.5 MiB room for what encoding
+	// and encryption add to it.
+	DefaultMaxValueBytes = 3<<19 + 64<<10
+	// DefaultMaxBatch bounds how long the first write of a commit waits for the last.
+	DefaultMaxBatch = 1024
+)
+
+// Options tune a database. The zero value is ready for use.
+type Options struct {
+	// MinFreeBytes is a watermark: while the file system has less free,
+	// creates and updates are refused with ErrNoSpace; deletes go on. 0: no check.
+	MinFreeBytes uint64
+	// FreeBytes says how much of the file system that holds dir is free to us.
+	// Nil: statfs(2). It is called once per commit, so it must be quick.
+	FreeBytes func(dir string) (uint64, error)
+	// MaxValueBytes is the largest value accepted. 0: DefaultMaxValueBytes.
+	MaxValueBytes int
+	// MaxBatch is the largest number of writes in one commit. 0: DefaultMaxBatch.
+	MaxBatch int
+	// Logger gets what no caller is told otherwise, such as shortage of space. Nil: discarded.
+	Logger *slog.Logger
+	// OnCommit is called after each commit of the log, by the writer, which
+	// waits for it: it must be quick and must not call the database. May be nil.
+	OnCommit func(CommitStats)
+}
+
+// CommitStats describe one commit of the log.
+type CommitStats struct {
+	// Revision is the newest revision after the commit.
+	Revision int64
+	// Writes is how many writes the commit made durable; 0 if it only trimmed.
+	Writes int
+	// Refused is how many writes were answered without being written.
+	Refused int
+	// Trimmed is how many compacted entries left the log.
+	Trimmed int
+	// Bytes is the size of the records written.
+	Bytes int64
+	// WriteTime is the time spent in writing and syncing the file.
+	WriteTime time.Duration
+}
+
+// Stats is the state of a database at one moment.
+type Stats struct {
+	// Revision is the newest published revision.
+	Revision int64
+	// CompactedRevision is the revision up to which history is gone.
+	CompactedRevision int64
+	// Keys is the number of live keys.
+	Keys int
+	// LogEntries is the number of entries of the log kept in memory: Revision - CompactedRevision.
+	LogEntries int64
+	// LogBytes is the memory that compaction up to Revision would free: the
+	// entries and the values that they alone keep.
+	LogBytes int64
+	// LogRecordBytes is the size on disk of the records of those entries.
+	LogRecordBytes int64
+	// LogFileBytes and StateFileBytes are the sizes of the files. They never shrink.
+	LogFileBytes, StateFileBytes int64
+	// Watchers is how many callers are in Watcher.Next.
+	Watchers int
+}
+
+func (o Options) complete() Options {
+	if o.FreeBytes == nil {
+		o.FreeBytes = freeBytes
+	}
+	if o.MaxValueBytes == 0 {
+		o.MaxValueBytes = DefaultMaxValueBytes
+	}
+	if o.MaxBatch == 0 {
+		o.MaxBatch = DefaultMaxBatch
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.OnCommit == nil {
+		o.OnCommit = func(CommitStats) {}
+	}
+	return o
+}

@@ -1,0 +1,272 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// Bounds of one commit.
+const (
+	// maxBatchBytes bounds how long large values hold up small ones.
+	maxBatchBytes = 8 << 20
+	// trimIdle and trimBusy are how many compacted entries a commit removes:
+	// trimIdle when there is nothing else to do, at least trimBusy beside writes.
+	trimIdle = 512
+	trimBusy = 64
+)
+
+// request is a write on its way. The writer sets entry and err, then closes done.
+type request struct {
+	op    Op
+	entry Entry
+	err   error
+	done  chan struct{}
+}
+
+// fold tells the writer that state.db is at revision compacted; it closes
+// done once that is published.
+type fold struct {
+	compacted int64
+	done      chan struct{}
+}
+
+// writer is the goroutine that owns log.db. Its fields are its own.
+type writer struct {
+	db *DB
+	// next is the state after the last commit, not shared: its tree is cloned to be published.
+	next root
+	// trimmed is the newest revision removed from log.db.
+	trimmed int64
+	// noRoomToTrim says that trimming waits for the next write.
+	noRoomToTrim bool
+	// lowSpace says that the last commit that asked was below the watermark.
+	lowSpace bool
+	// arena holds the encoded records of one commit.
+	arena []byte
+}
+
+// run serves until the database is closed or fails.
+func (w *writer) run() {
+	defer close(w.db.stopped)
+	for w.db.Err() == nil {
+		var idle <-chan struct{}
+		if w.trimmed < w.next.compacted && !w.noRoomToTrim {
+			idle = closedChan
+		}
+		select {
+		case <-w.db.closing:
+			return
+		case r := <-w.db.requests:
+			w.serve(w.gather(r))
+			continue
+		case f := <-w.db.folds:
+			w.fold(f)
+			continue
+		default:
+		}
+		select {
+		case <-w.db.closing:
+			return
+		case <-w.db.failed:
+		case r := <-w.db.requests:
+			w.serve(w.gather(r))
+		case f := <-w.db.folds:
+			w.fold(f)
+		case <-idle:
+			w.trimOnly()
+		}
+	}
+}
+
+var closedChan = func() chan struct{} { c := make(chan struct{}); close(c); return c }()
+
+// gather takes what else is waiting into the commit of first. It does not
+// wait for more: a batch forms while the last one syncs. The yield lets
+// those who were answered a moment ago come back with their next write.
+func (w *writer) gather(first *request) []*request {
+	runtime.Gosched()
+	batch := []*request{first}
+	for size := len(first.op.Value); len(batch) < w.db.opts.MaxBatch && size < maxBatchBytes; {
+		select {
+		case r := <-w.db.requests:
+			batch = append(batch, r)
+			size += len(r.op.Value)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// serve decides, writes, publishes and answers a batch, in this order: nobody
+// is told of a state, not even by a refusal, that is not on disk.
+func (w *writer) serve(batch []*request) {
+	w.noRoomToTrim = false
+	noPuts, noDeletes := w.checkSpace(batch)
+	first := w.next.rev + 1
+	var records []record
+	for _, r := range batch {
+		refusal := noPuts
+		if r.op.Delete {
+			refusal = noDeletes
+		}
+		if refusal != nil {
+			r.err = refusal
+			continue
+		}
+		if rec, ok := w.decide(r); ok {
+			records = append(records, rec)
+		}
+	}
+	if len(records) > 0 {
+		if err := w.write(batch, records); err != nil {
+			err = fmt.Errorf("%w (revisions %d to %d may or may not be found)", err, first, w.next.rev)
+			for _, r := range batch {
+				r.entry, r.err = Entry{}, err
+			}
+		}
+	}
+	for _, r := range batch {
+		close(r.done)
+	}
+}
+
+// decide checks the precondition against the state that the writes before it
+// lead to, and applies the write to w.next.
+func (w *writer) decide(r *request) (rec record, ok bool) {
+	prev, exists := w.next.tree.Get(&Entry{Key: r.op.Key})
+	if exists != (r.op.Expect != 0) || exists && prev.ModRev != r.op.Expect || !exists && r.op.Delete {
+		conflict := &ConflictError{Key: r.op.Key, Exists: exists}
+		if exists {
+			conflict.Current = *prev
+		}
+		r.err = conflict
+		return record{}, false
+	}
+	w.next.rev++
+	rec = record{prev: prev}
+	if r.op.Delete {
+		r.entry = *prev
+		r.entry.ModRev = w.next.rev
+	} else {
+		cur := &Entry{Key: r.op.Key, Value: r.op.Value, CreateRev: w.next.rev, ModRev: w.next.rev, Expiry: r.op.Expiry}
+		if exists {
+			cur.Key, cur.CreateRev = prev.Key, prev.CreateRev
+		}
+		if cur.Value == nil {
+			cur.Value = []byte{} // as it will be after a restart
+		}
+		rec.cur, r.entry = cur, *cur
+	}
+	rec.apply(w.next.tree)
+	w.next.log.append(w.next.rev, rec)
+	w.next.logMemory += rec.memory()
+	w.next.logDisk += rec.diskSize()
+	return rec, true
+}
+
+// write commits the records that lead to w.next, removes some of the
+// compacted ones, and publishes. If it fails, so has the database.
+func (w *writer) write(batch []*request, records []record) error {
+	tx, err := w.db.files.log.Begin(true)
+	if err != nil {
+		return w.failed(fmt.Errorf("begin: %w", err))
+	}
+	stats := CommitStats{Revision: w.next.rev, Writes: len(records), Refused: len(batch) - len(records)}
+	stats.Bytes, err = w.put(tx, records)
+	if err == nil {
+		stats.Trimmed, err = w.trim(tx, len(records))
+	}
+	if err != nil {
+		return w.failed(errors.Join(err, tx.Rollback()))
+	}
+	if err := w.db.commit(tx); err != nil {
+		return w.failed(fmt.Errorf("commit: %w", err))
+	}
+	w.trimmed += int64(stats.Trimmed)
+	if len(records) > 0 {
+		w.publish()
+	}
+	txStats := tx.Stats()
+	stats.WriteTime = txStats.GetWriteTime()
+	w.db.opts.OnCommit(stats)
+	return nil
+}
+
+// trimOnly removes compacted entries while nobody waits for a write. An error
+// is the database's failure, which everybody will hear of.
+func (w *writer) trimOnly() {
+	if w.noRoomToTrim = !w.roomToTrim(); !w.noRoomToTrim {
+		_ = w.write(nil, nil)
+	}
+}
+
+func (w *writer) failed(cause error) error {
+	w.db.fail(fmt.Errorf("%s: %w", logName, cause))
+	return w.db.Err()
+}
+
+// put adds the records, which end at w.next.rev, to the log.
+func (w *writer) put(tx *bolt.Tx, records []record) (size int64, err error) {
+	b := tx.Bucket(logBucket)
+	b.FillPercent = 1 // keys only ever grow
+	need := 0
+	for _, r := range records {
+		need += int(r.diskSize())
+	}
+	if cap(w.arena) < need {
+		w.arena = make([]byte, 0, need)
+	}
+	buf := w.arena[:0]
+	rev := w.next.rev - int64(len(records))
+	for _, r := range records {
+		rev++
+		start := len(buf)
+		buf = appendLogRecord(buf, rev, r)
+		if err := b.Put(revKey(rev), buf[start:len(buf):len(buf)]); err != nil {
+			return 0, fmt.Errorf("put revision %d: %w", rev, err)
+		}
+	}
+	return int64(len(buf)), nil
+}
+
+// trim removes a bounded number of compacted entries from the log.
+func (w *writer) trim(tx *bolt.Tx, writes int) (n int, err error) {
+	limit := trimIdle
+	if writes > 0 {
+		limit = max(trimBusy, 2*writes) // faster than the log grows
+	}
+	n = int(min(w.next.compacted-w.trimmed, int64(limit)))
+	b := tx.Bucket(logBucket)
+	for i := range n {
+		if err := b.Delete(revKey(w.trimmed + 1 + int64(i))); err != nil {
+			return 0, fmt.Errorf("trim revision %d: %w", w.trimmed+1+int64(i), err)
+		}
+	}
+	return n, nil
+}
+
+// fold drops from memory the history that state.db has taken over.
+func (w *writer) fold(f fold) {
+	for rev := w.next.compacted + 1; rev <= f.compacted; rev++ {
+		r := w.next.log.at(rev)
+		w.next.logMemory -= r.memory()
+		w.next.logDisk -= r.diskSize()
+	}
+	w.next.log = w.next.log.after(f.compacted)
+	w.next.compacted = f.compacted
+	w.publish()
+	close(f.done)
+}
+
+// publish makes w.next visible and wakes who waits for it.
+func (w *writer) publish() {
+	r := w.next
+	r.tree = w.next.tree.Clone()
+	r.next = make(chan struct{})
+	old := w.db.root.Swap(&r)
+	close(old.next)
+}
