@@ -1,0 +1,190 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apiserver/pkg/registry/generic"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/storagebackend"
+	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
+	"k8s.io/client-go/tools/cache"
+
+	"arl.io/arl/pkg/apis/arl"
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+)
+
+// reservingOptions put a reservingStorage over whatever storage there is. That
+// is below dry-run, so that a dry run never gets there, and above the storage
+// proper, so that admission and validation are done.
+type reservingOptions struct {
+	generic.RESTOptionsGetter
+	allocator Allocator
+}
+
+// GetRESTOptions returns the options with the storage's decorator decorated.
+func (o reservingOptions) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
+	options, err := o.RESTOptionsGetter.GetRESTOptions(resource, example)
+	if err != nil {
+		return options, err
+	}
+	decorator := options.Decorator
+	options.Decorator = func(
+		config *storagebackend.ConfigForResource, prefix string, keyFunc func(runtime.Object) (string, error),
+		newFunc, newListFunc func() runtime.Object,
+		attributes storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
+	) (storage.Interface, factory.DestroyFunc, error) {
+		below, destroy, err := decorator(config, prefix, keyFunc, newFunc, newListFunc, attributes, triggers, indexers)
+		if err != nil {
+			return nil, nil, err
+		}
+		return &reservingStorage{Interface: below, allocator: o.allocator}, destroy, nil
+	}
+	return options, nil
+}
+
+// reservingStorage asks for a pod right before a new sandbox is written, so
+// that both become durable in one write.
+type reservingStorage struct {
+	storage.Interface
+	allocator Allocator
+}
+
+// Create stores a new sandbox, bound to a pod if one is free.
+func (s *reservingStorage) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
+	r := reservation{allocator: s.allocator}
+	defer r.giveBack()
+	obj, err := r.take(ctx, obj)
+	if err != nil {
+		return err
+	}
+	if r.done == nil {
+		return s.Interface.Create(ctx, key, obj, out, ttl)
+	}
+	// A client that goes away must not leave it open whether the pod is taken.
+	ctx = context.WithoutCancel(ctx)
+	err = s.Interface.Create(ctx, key, obj, out, ttl)
+	return s.settle(ctx, &r, write{key: key, out: out, err: err})
+}
+
+// GuaranteedUpdate passes updates on. One that may create, as server-side apply
+// does, is given a pod as Create gives one if it comes to that.
+func (s *reservingStorage) GuaranteedUpdate(
+	ctx context.Context, key string, out runtime.Object, ignoreNotFound bool,
+	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, cachedExisting runtime.Object,
+) error {
+	if !ignoreNotFound {
+		return s.Interface.GuaranteedUpdate(ctx, key, out, ignoreNotFound, preconditions, tryUpdate, cachedExisting)
+	}
+	r := reservation{allocator: s.allocator}
+	defer r.giveBack()
+	try := func(existing runtime.Object, meta storage.ResponseMeta) (runtime.Object, *uint64, error) {
+		r.giveBack() // that try lost a race; this one starts afresh
+		obj, ttl, err := tryUpdate(existing, meta)
+		if err != nil {
+			return nil, nil, err
+		}
+		version, err := s.Versioner().ObjectResourceVersion(existing)
+		if err != nil {
+			return nil, nil, err
+		}
+		if version == 0 {
+			obj, err = r.take(ctx, obj)
+		}
+		return obj, ttl, err
+	}
+	ctx = context.WithoutCancel(ctx) // as in Create
+	err := s.Interface.GuaranteedUpdate(ctx, key, out, ignoreNotFound, preconditions, try, cachedExisting)
+	return s.settle(ctx, &r, write{key: key, out: out, err: err})
+}
+
+// write is what the storage made of a write.
+type write struct {
+	key string
+	out runtime.Object
+	err error
+}
+
+// settle tells the allocator how the write of a reserved pod went. An error
+// alone does not say that: the object is looked up, and if it is there the
+// write succeeded after all.
+func (s *reservingStorage) settle(ctx context.Context, r *reservation, w write) error {
+	if r.done == nil {
+		return w.err
+	}
+	out, ok := w.out.(*arl.Sandbox)
+	if !ok {
+		return fmt.Errorf("%T is no sandbox", w.out)
+	}
+	if w.err != nil {
+		found := &arl.Sandbox{}
+		err := s.Get(ctx, w.key, storage.GetOptions{IgnoreNotFound: true}, found)
+		switch {
+		case err != nil:
+			r.finish(r.bound)
+			return w.err
+		case found.UID != r.bound.UID:
+			r.giveBack()
+			return w.err
+		}
+		found.DeepCopyInto(out)
+	}
+	r.finish(out)
+	return nil
+}
+
+// reservation is a pod taken for a sandbox whose write is under way, or none.
+type reservation struct {
+	allocator Allocator
+	// bound is the sandbox as it is to be stored, and done how to tell its
+	// fate. Both are nil while there is no pod.
+	bound *arl.Sandbox
+	done  func(stored *v1alpha1.Sandbox)
+}
+
+// take asks for a pod. It returns the object to store: a copy that has the pod,
+// or obj itself if none is free.
+func (r *reservation) take(ctx context.Context, obj runtime.Object) (runtime.Object, error) {
+	sandbox, ok := obj.(*arl.Sandbox)
+	if !ok {
+		return nil, fmt.Errorf("%T is no sandbox", obj)
+	}
+	asked := &v1alpha1.Sandbox{}
+	if err := v1alpha1.Convert_arl_Sandbox_To_v1alpha1_Sandbox(sandbox, asked, nil); err != nil {
+		return nil, fmt.Errorf("convert sandbox: %w", err)
+	}
+	status, done := r.allocator.Reserve(ctx, asked)
+	if status == nil {
+		return obj, nil
+	}
+	r.done = done
+	r.bound = &arl.Sandbox{TypeMeta: sandbox.TypeMeta, ObjectMeta: sandbox.ObjectMeta, Spec: sandbox.Spec}
+	if err := v1alpha1.Convert_v1alpha1_SandboxStatus_To_arl_SandboxStatus(status.DeepCopy(), &r.bound.Status, nil); err != nil {
+		return nil, fmt.Errorf("convert status: %w", err)
+	}
+	return r.bound, nil
+}
+
+// finish keeps the pod for the sandbox.
+func (r *reservation) finish(stored *arl.Sandbox) {
+	kept := &v1alpha1.Sandbox{}
+	if err := v1alpha1.Convert_arl_Sandbox_To_v1alpha1_Sandbox(stored.DeepCopy(), kept, nil); err != nil {
+		// The same types were converted in take: this cannot fail here.
+		panic(fmt.Sprintf("convert stored sandbox: %v", err))
+	}
+	done := r.done
+	r.done, r.bound = nil, nil
+	done(kept)
+}
+
+// giveBack returns the pod, if there is one.
+func (r *reservation) giveBack() {
+	if r.done == nil {
+		return
+	}
+	done := r.done
+	r.done, r.bound = nil, nil
+	done(nil)
+}
