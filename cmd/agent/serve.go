@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"arl.io/arl/pkg/agent"
+)
+
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	listenFD   int
+	listenUnix string
+	tls        tlsOptions
+	podUID     string
+	workDir    string
+	root       string
+	stopGrace  time.Duration
+	logLevel   slog.Level
+	// main is the template's own command.
+	main []string
+}
+
+// parseServe reads the flags of serve.
+func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
+	var options serveOptions
+	flags := flag.NewFlagSet("arl-agent serve", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	flags.IntVar(&options.listenFD, "listen-fd", -1, "`number` of an inherited descriptor of a listening unix socket")
+	flags.StringVar(&options.listenUnix, "listen-unix", "", "`path` of a unix socket to make and listen on")
+	flags.StringVar(&options.tls.address, "listen-tls", "", "`host:port` to listen on with TLS; needs the three files below")
+	flags.StringVar(&options.tls.cert, "tls-cert", "", "`file` with the serving certificate, PEM")
+	flags.StringVar(&options.tls.key, "tls-key", "", "`file` with its key, PEM")
+	flags.StringVar(&options.tls.clientCA, "client-ca", "", "`file` with the certificate authorities of clients, PEM; others are refused")
+	flags.StringVar(&options.podUID, "pod-uid", "", "`UID` of the pod, told to clients")
+	flags.StringVar(&options.workDir, "work-dir", "", "`directory` to make at start, absolute")
+	flags.StringVar(&options.root, "root", "/", "`directory` outside of which no file step writes")
+	flags.DurationVar(&options.stopGrace, "stop-grace", 5*time.Second, "`time` between TERM and KILL for COMMAND at shutdown")
+	flags.TextVar(&options.logLevel, "log-level", slog.LevelInfo, "least `level` of messages: debug, info, warn or error")
+	if err := flags.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return options, err
+		}
+		return options, errUsage
+	}
+	options.main = flags.Args()
+	return options, options.validate()
+}
+
+func (o serveOptions) validate() error {
+	if o.listenFD < 0 && o.listenUnix == "" && o.tls.address == "" {
+		return errors.New("nowhere to listen: give --listen-fd, --listen-unix or --listen-tls")
+	}
+	if o.workDir != "" && o.workDir[0] != '/' {
+		return fmt.Errorf("--work-dir %s: must be absolute", o.workDir)
+	}
+	return o.tls.validate()
+}
+
+// serve serves until SIGTERM or SIGINT.
+func serve(args []string, stderr io.Writer) error {
+	options, err := parseServe(args, stderr)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
+	defer stop()
+	listeners, err := options.listen()
+	if err != nil {
+		return err
+	}
+	// Whatever else was inherited is not for the commands that are run here.
+	if err := closeOnExec(); err != nil {
+		return err
+	}
+	server, err := agent.New(agent.Config{
+		Version:   version,
+		PodUID:    options.podUID,
+		Root:      options.root,
+		WorkDir:   options.workDir,
+		Main:      options.main,
+		StopGrace: options.stopGrace,
+		Logger:    slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})),
+	})
+	if err != nil {
+		return err
+	}
+	return server.Serve(ctx, listeners...)
+}

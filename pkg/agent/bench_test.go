@@ -1,0 +1,52 @@
+package agent_test
+
+import (
+	"os/exec"
+	"slices"
+	"testing"
+	"time"
+
+	"arl.io/arl/pkg/agent"
+	"arl.io/arl/pkg/agent/wire"
+)
+
+// BenchmarkEcho measures an execution of one command, from the post to the
+// outcome at the client. Beside it, the cost of fork and exec alone is BenchmarkForkExec.
+func BenchmarkEcho(b *testing.B) {
+	for name, main := range map[string][]string{"alone": nil, "beside a main command": {"sleep", "3600"}} {
+		b.Run(name, func(b *testing.B) {
+			a := newAgent(b, agent.Config{Main: main})
+			measure(b, func() {
+				ex := a.execution(command("/bin/echo", "x"))
+				result, err := a.Run(b.Context(), ex, nil)
+				if err != nil || result.State != wire.Succeeded {
+					b.Fatal(result, err)
+				}
+				if err := a.Forget(b.Context(), ex.ID); err != nil {
+					b.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+func BenchmarkForkExec(b *testing.B) {
+	measure(b, func() {
+		if _, err := exec.Command("/bin/echo", "x").Output(); err != nil {
+			b.Fatal(err)
+		}
+	})
+}
+
+// measure runs one over and over and reports how its durations are spread.
+func measure(b *testing.B, one func()) {
+	var took []time.Duration
+	for b.Loop() {
+		begin := time.Now()
+		one()
+		took = append(took, time.Since(begin))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds()), "p50-µs")
+	b.ReportMetric(float64(took[len(took)*99/100].Microseconds()), "p99-µs")
+}

@@ -1,0 +1,233 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"arl.io/arl/pkg/agent/wire"
+)
+
+const (
+	// maxFrameBytes bounds one event. The largest is the last: two outputs of
+	// 1 MiB each, in base64, and the messages of all steps.
+	maxFrameBytes = 8 << 20
+	// Waits between attempts to take up a broken stream again.
+	firstBackoff = 10 * time.Millisecond
+	maxBackoff   = 500 * time.Millisecond
+)
+
+// Run posts an execution and calls onEvent for every event, in order, until it
+// has ended; then it returns the outcome, which may be a failure of the steps.
+// An ID that the agent knows is not run again: Run follows what there is. Pings
+// are not passed on. Without onEvent, output costs nothing but what the
+// outcome holds of it.
+//
+// If the connection breaks, Run takes the stream up again where it broke. If it
+// cannot within the reconnect window, or the agent turns out to be another
+// process than before, returns ErrUnreachable: the execution may have been begun. If
+// the agent refuses it, returns ErrInvalid or ErrTooMany; if its outcome was dropped
+// already, ErrForgotten. When ctx ends, returns its cause; the execution goes on.
+func (c *Client) Run(ctx context.Context, ex wire.Execution, onEvent func(wire.Event)) (wire.ExecutionResult, error) {
+	body, err := json.Marshal(ex)
+	if err != nil {
+		return wire.ExecutionResult{}, fmt.Errorf("encoding the execution: %w", err)
+	}
+	return c.follow(ctx, &following{id: ex.ID, body: body, next: 1, onEvent: onEvent})
+}
+
+// Attach follows an execution from the event with sequence number from (1 is
+// the first) until it has ended, as Run does. If the agent does not know it, returns
+// ErrNotFound; if its outcome was dropped, ErrForgotten; if the agent cannot be
+// reached within the reconnect window, ErrUnreachable.
+func (c *Client) Attach(ctx context.Context, id string, from int64, onEvent func(wire.Event)) (wire.ExecutionResult, error) {
+	return c.follow(ctx, &following{id: id, next: max(from, 1), onEvent: onEvent})
+}
+
+// following is the state of one Run or Attach.
+type following struct {
+	id string
+	// body is the execution to post, or nil for Attach.
+	body    []byte
+	onEvent func(wire.Event)
+	// next is the sequence number of the next event to ask for.
+	next int64
+	// begun says that the agent has answered with a stream once.
+	begun bool
+	// doubtful says that a post was cut off, so that the execution may or may
+	// not have been begun by the agent's process named instance.
+	doubtful bool
+	instance string
+	// connected is when the current stream began, or zero, and heard says
+	// whether anything has come on it.
+	connected time.Time
+	heard     bool
+}
+
+// lasted says whether the current stream was more than an agent that answers
+// and breaks off: something came, or it was there for some time.
+func (f *following) lasted(long time.Duration) bool {
+	return f.heard || !f.connected.IsZero() && time.Since(f.connected) > long
+}
+
+// post says whether the next request is a post rather than an attach.
+func (f *following) post() bool { return f.body != nil && !f.begun && !f.doubtful }
+
+// errBroken marks an error after which the stream may be taken up again.
+var errBroken = errors.New("stream broken")
+
+// follow streams until the execution has ended, through broken connections.
+func (c *Client) follow(ctx context.Context, f *following) (wire.ExecutionResult, error) {
+	ctx, end := c.begin(ctx)
+	defer end()
+	var lost time.Time
+	backoff := firstBackoff
+	for {
+		f.connected, f.heard = time.Time{}, false
+		result, err := c.stream(ctx, f)
+		if err == nil {
+			return result, nil
+		}
+		if cause := context.Cause(ctx); cause != nil {
+			return wire.ExecutionResult{}, fmt.Errorf("execution %s: %w", f.id, cause)
+		}
+		if !errors.Is(err, errBroken) {
+			return wire.ExecutionResult{}, fmt.Errorf("execution %s: %w", f.id, err)
+		}
+		if lost.IsZero() || f.lasted(c.reconnect) {
+			lost, backoff = time.Now(), firstBackoff
+		}
+		if time.Since(lost)+backoff > c.reconnect {
+			return wire.ExecutionResult{}, fmt.Errorf("execution %s: %w: %w", f.id, ErrUnreachable, err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff):
+		}
+		backoff = min(2*backoff, maxBackoff)
+	}
+}
+
+// stream makes one request and passes on its events. If the request or its
+// stream breaks, returns errBroken and notes in f what is to be asked next.
+func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	idle := time.AfterFunc(c.idle, func() { cancel(fmt.Errorf("nothing heard for %s", c.idle)) })
+	defer idle.Stop()
+
+	posting := f.post()
+	if posting {
+		f.instance = c.lastInstance()
+	}
+	response, err := c.send(ctx, f.request())
+	if err != nil {
+		return wire.ExecutionResult{}, c.refused(f, posting, err)
+	}
+	defer response.Body.Close()
+	f.begun, f.connected = true, time.Now()
+	frames := bufio.NewReaderSize(response.Body, 4<<10)
+	for {
+		event, err := readFrame(frames)
+		if err != nil {
+			return wire.ExecutionResult{}, broken(ctx, err)
+		}
+		f.heard = true
+		idle.Reset(c.idle)
+		if event.Type == wire.EventPing || event.Seq < f.next {
+			continue
+		}
+		f.next = event.Seq + 1
+		if f.onEvent != nil {
+			f.onEvent(event)
+		}
+		if event.Type == wire.EventFinished && event.Done != nil {
+			return *event.Done, nil
+		}
+	}
+}
+
+// request returns what to send next.
+func (f *following) request() request {
+	query := url.Values{}
+	if f.onEvent == nil {
+		query.Set(wire.OutputQuery, wire.OutputNone)
+	}
+	if f.post() {
+		return request{method: http.MethodPost, path: "/v1/executions", query: query, body: f.body}
+	}
+	query.Set(wire.FromQuery, strconv.FormatInt(f.next, 10))
+	return request{method: http.MethodGet, path: executionPath(f.id) + "/events", query: query}
+}
+
+// refused sorts the error of a request that got no stream: it returns errBroken
+// if another request is to be made, else the error that ends the following.
+func (c *Client) refused(f *following, posting bool, err error) error {
+	if errors.Is(err, ErrNotFound) {
+		switch {
+		case f.begun:
+			return fmt.Errorf("%w: the agent was started anew and does not know it any more", ErrUnreachable)
+		case f.doubtful && f.instance != "" && f.instance == c.lastInstance():
+			// The same process says that the post never reached it.
+			f.doubtful = false
+			return fmt.Errorf("%w: the execution was not received", errBroken)
+		case f.doubtful:
+			return fmt.Errorf("%w: the agent was started anew; the execution may have been begun before", ErrUnreachable)
+		}
+		return err
+	}
+	if !errors.Is(err, ErrUnreachable) {
+		return err
+	}
+	var dial *net.OpError
+	if posting && !(errors.As(err, &dial) && dial.Op == "dial") {
+		f.doubtful = true
+	}
+	return fmt.Errorf("%w: %w", errBroken, err)
+}
+
+// broken wraps the error that ended a stream.
+func broken(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("%w: %w", errBroken, err)
+}
+
+// readFrame reads one event: a line of JSON of at most maxFrameBytes.
+func readFrame(reader *bufio.Reader) (wire.Event, error) {
+	var event wire.Event
+	var line []byte
+	for {
+		part, err := reader.ReadSlice('\n')
+		if line == nil && err == nil {
+			line = part
+			break
+		}
+		line = append(line, part...)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, bufio.ErrBufferFull) {
+			if errors.Is(err, io.EOF) {
+				err = io.ErrUnexpectedEOF
+			}
+			return event, err
+		}
+		if len(line) > maxFrameBytes {
+			return event, fmt.Errorf("an event of more than %d bytes", maxFrameBytes)
+		}
+	}
+	if err := json.Unmarshal(line, &event); err != nil {
+		return event, fmt.Errorf("an event that is not understood: %w", err)
+	}
+	return event, nil
+}

@@ -1,0 +1,78 @@
+package agent
+
+import (
+	"errors"
+	"log/slog"
+	"os"
+	"time"
+
+	"arl.io/arl/pkg/agent/execution"
+	"arl.io/arl/pkg/agent/process"
+	"arl.io/arl/pkg/agent/wire"
+)
+
+// mainMark marks the processes of the template's own command. No execution can
+// have this ID: it has a slash.
+const mainMark = "arl/main"
+
+// mainCommand is the template's own command. Its end does not end the agent. The
+// zero value stands for a template that has none.
+type mainCommand struct {
+	wanted bool
+	logger *slog.Logger
+	// process is nil if the command could not be started; code says why then.
+	process *process.Process
+	code    int32
+}
+
+// startMain starts the template's command. That it cannot be started is told by
+// health: steps may still run.
+func (s *Server) startMain() *mainCommand {
+	if len(s.config.Main) == 0 {
+		return &mainCommand{}
+	}
+	started := &mainCommand{wanted: true, logger: s.logger}
+	var err error
+	started.process, err = s.supervisor.Spawn(mainMark, s.config.Main, execution.CommandEnv(os.Environ()))
+	if err != nil {
+		started.code = process.CodeNotExecutable
+		var start *process.StartError
+		if errors.As(err, &start) && start.ExitCode != 0 {
+			started.code = start.ExitCode
+		}
+		s.logger.Error("The template's command cannot be started", "command", s.config.Main, "err", err)
+	}
+	return started
+}
+
+// watch logs the end of the command and returns.
+func (m *mainCommand) watch() {
+	if m.process == nil {
+		return
+	}
+	<-m.process.Done()
+	m.logger.Info("The template's command has ended", "exitCode", m.process.ExitCode())
+}
+
+// stop ends the command and all it began.
+func (m *mainCommand) stop(grace time.Duration) {
+	if m.process != nil {
+		m.process.Stop(grace)
+	}
+}
+
+// status returns the state of the command, or nil if there is none.
+func (m *mainCommand) status() *wire.MainStatus {
+	if !m.wanted {
+		return nil
+	}
+	if m.process == nil {
+		return &wire.MainStatus{ExitCode: m.code}
+	}
+	select {
+	case <-m.process.Done():
+		return &wire.MainStatus{ExitCode: m.process.ExitCode()}
+	default:
+		return &wire.MainStatus{Running: true}
+	}
+}

@@ -1,0 +1,113 @@
+package process
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+)
+
+// entry is one live process, as /proc tells it.
+type entry struct {
+	pid, parent, group int
+	// start is the time of its start since boot, in ticks: with the ID it names a process for good.
+	start uint64
+}
+
+// readTable returns the live processes by their parent. Those that vanish
+// meanwhile are left out.
+func readTable() (map[int][]entry, error) {
+	dir, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	table := make(map[int][]entry, 64)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		if found, ok := readEntry(pid); ok {
+			table[found.parent] = append(table[found.parent], found)
+		}
+	}
+	return table, nil
+}
+
+// readEntry returns a process, or false if it is gone or a zombie.
+func readEntry(pid int) (entry, bool) {
+	data, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	if err != nil {
+		return entry{}, false
+	}
+	found, state, err := parseStat(data)
+	if err != nil || state == 'Z' || state == 'X' {
+		return entry{}, false
+	}
+	found.pid = pid
+	return found, true
+}
+
+// errStat says that a line of /proc is not as the kernel writes it.
+var errStat = errors.New("not a line of /proc/PID/stat")
+
+// parseStat reads "pid (name) state ppid pgrp ... starttime ...". The name may
+// hold anything, so the fields are counted from its last parenthesis.
+func parseStat(data []byte) (found entry, state byte, err error) {
+	end := bytes.LastIndexByte(data, ')')
+	if end < 0 {
+		return entry{}, 0, errStat
+	}
+	// Of proc_pid_stat(5), field 3 is fields[0].
+	fields := bytes.Fields(data[end+1:])
+	const startTime = 22 - 3
+	if len(fields) <= startTime || len(fields[0]) != 1 {
+		return entry{}, 0, errStat
+	}
+	parent, errParent := strconv.Atoi(string(fields[1]))
+	group, errGroup := strconv.Atoi(string(fields[2]))
+	start, errStart := strconv.ParseUint(string(fields[startTime]), 10, 64)
+	if err := errors.Join(errParent, errGroup, errStart); err != nil {
+		return entry{}, 0, fmt.Errorf("%w: %w", errStat, err)
+	}
+	return entry{parent: parent, group: group, start: start}, fields[0][0], nil
+}
+
+// carriesMark says whether a process was started with the mark in its environment.
+func carriesMark(pid int, mark []byte) bool {
+	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
+	if err != nil {
+		return false
+	}
+	for line := range bytes.SplitSeq(environ, []byte{0}) {
+		if bytes.Equal(line, mark) {
+			return true
+		}
+	}
+	return false
+}
+
+// firstThreadChildren returns the children of the first thread of this process.
+// If the kernel was built without such lists, returns an error.
+func firstThreadChildren() ([]int, error) {
+	self := strconv.Itoa(os.Getpid())
+	data, err := os.ReadFile("/proc/self/task/" + self + "/children")
+	if err != nil {
+		return nil, err
+	}
+	var children []int
+	for field := range bytes.FieldsSeq(data) {
+		pid, err := strconv.Atoi(string(field))
+		if err != nil {
+			return nil, err
+		}
+		children = append(children, pid)
+	}
+	return children, nil
+}
