@@ -1,0 +1,86 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/google/uuid"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/launch"
+)
+
+// Create implements podruntime.Runtime.
+func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
+	plan, err := r.planFor(&spec)
+	if err != nil {
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, err)
+	}
+	p := newPod(podruntime.Pod{
+		Key: spec.Key, UID: types.UID(uuid.NewString()),
+		Pool: spec.Pool, PoolUID: spec.PoolUID, TemplateHash: spec.TemplateHash, WorkDir: plan.workDir,
+		Phase: podruntime.Starting, Message: "starting", NodeName: r.nodeName, CreatedAt: r.config.Clock.Now(),
+	}, plan.cgroup, plan)
+	if !plan.host {
+		p.pod.Message = fmt.Sprintf("getting image %q", plan.image.Text)
+	}
+	if quota := plan.cgroup.CPUQuotaMicros; quota > 0 && quota < launch.CPUPeriodMicros {
+		// A quota holds a step up for the rest of the period once it is used.
+		klog.FromContext(ctx).V(2).Info("A CPU limit below 1 makes steps wait for up to 100 ms: prefer a request",
+			"pod", spec.Key.String(), "quotaMicros", quota)
+	}
+	if err := r.reserve(p); err != nil {
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, err)
+	}
+	// The record comes before anything else of the pod, so that nothing of it
+	// can be left behind that nobody knows of.
+	err = os.Mkdir(r.podDir(p.pod.UID), 0o700)
+	if err == nil {
+		err = r.save(p.pod, plan.cgroup)
+	}
+	if err != nil {
+		r.mu.Lock()
+		delete(r.pods, spec.Key)
+		r.mu.Unlock()
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, errors.Join(err, r.discard(p.pod.UID)))
+	}
+	state := p.pod
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tellLocked(podruntime.Event{Pod: state})
+	r.jobs = append(r.jobs, func(ctx context.Context) { r.supervise(ctx, p, r.startPod) })
+	return state, nil
+}
+
+// reserve takes the pod's key.
+func (r *Runtime) reserve(p *pod) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != running {
+		return errors.New("the local runtime does not run")
+	}
+	if _, taken := r.pods[p.pod.Key]; taken {
+		return podruntime.ErrExists
+	}
+	r.pods[p.pod.Key] = p
+	return nil
+}
+
+// Delete implements podruntime.Runtime.
+func (r *Runtime) Delete(_ context.Context, key podruntime.Key, uid types.UID) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.pods[key]
+	if !ok || (uid != "" && p.pod.UID != uid) {
+		return fmt.Errorf("deleting pod %s: %w", key, podruntime.ErrNotFound)
+	}
+	p.deleting = true
+	if p.interrupt != nil {
+		p.interrupt()
+	}
+	return nil
+}

@@ -1,0 +1,209 @@
+package doctor
+
+import (
+	"context"
+	"debug/elf"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"arl.io/arl/pkg/podruntime/local/launch"
+)
+
+// minKernel has mount_setattr, and all else that the runtime needs.
+const (
+	minKernelMajor = 5
+	minKernelMinor = 12
+)
+
+// Free space below which the disk is reported.
+const (
+	warnFreeBytes = 4 << 30
+	failFreeBytes = 256 << 20
+)
+
+func (d *patient) user(context.Context) Check {
+	c := Check{Level: OK, Name: "user", Detail: "root: pods have their own range of users, and limits"}
+	if d.rootless {
+		c.Level = Warn
+		c.Detail = fmt.Sprintf("rootless, user %d: user 0 of a pod is this user; no other user, no limits of CPU and memory", os.Geteuid())
+		c.Fix = "run the server as root, if pods need users or limits"
+		if _, err := exec.LookPath("newuidmap"); err == nil {
+			c.Detail += " (newuidmap is here and not used)"
+		}
+	}
+	return c
+}
+
+func (d *patient) kernel(context.Context) Check {
+	c := Check{Level: OK, Name: "kernel"}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return Check{Level: Fail, Name: c.Name, Detail: "cannot be asked: " + err.Error()}
+	}
+	c.Detail = unix.ByteSliceToString(name.Release[:])
+	major, minor := version(c.Detail)
+	if major < minKernelMajor || (major == minKernelMajor && minor < minKernelMinor) {
+		c.Level = Fail
+		c.Fix = fmt.Sprintf("use a kernel of version %d.%d or newer", minKernelMajor, minKernelMinor)
+	}
+	return c
+}
+
+// version reads the first two numbers of a kernel's release.
+func version(release string) (major, minor int) {
+	first, rest, _ := strings.Cut(release, ".")
+	major, _ = strconv.Atoi(first)
+	digits := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+	if digits >= 0 {
+		rest = rest[:digits]
+	}
+	minor, _ = strconv.Atoi(rest)
+	return major, minor
+}
+
+// Switches that forbid user namespaces, with the value that permits them.
+var userNamespaceSwitches = []struct{ name, permits string }{
+	{"kernel.unprivileged_userns_clone", "1"},
+	{"kernel.apparmor_restrict_unprivileged_userns", "0"},
+}
+
+func (d *patient) userNamespaces(context.Context) Check {
+	c := Check{Level: OK, Name: "user namespaces", Detail: "can be made"}
+	ids := launch.IDRange{Base: os.Geteuid(), Size: 1}
+	ns, err := launch.NewUserNS(ids)
+	if err == nil {
+		err = ns.Close()
+	}
+	if err == nil {
+		return c
+	}
+	c.Level, c.Detail = Fail, err.Error()
+	if sysctl("user.max_user_namespaces") == "0" {
+		c.Fix = "sysctl -w user.max_user_namespaces=15000"
+	}
+	for _, s := range userNamespaceSwitches {
+		if value := sysctl(s.name); d.rootless && value != "" && value != s.permits {
+			c.Fix = fmt.Sprintf("sysctl -w %s=%s", s.name, s.permits)
+		}
+	}
+	if c.Fix == "" {
+		c.Fix = "if this is a container, give it the right to make namespaces, for instance docker run --privileged"
+	}
+	return c
+}
+
+// sysctl returns the value of a switch, or nothing if the kernel has none such.
+func sysctl(name string) string {
+	data, err := os.ReadFile("/proc/sys/" + strings.ReplaceAll(name, ".", "/"))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(data))
+}
+
+func (d *patient) overlay(ctx context.Context) Check {
+	c := Check{Level: OK, Name: "overlay", Detail: "can be mounted on " + d.existing}
+	if d.rootless {
+		c.Detail += " in a user namespace"
+	}
+	err := launch.ProbeOverlay(ctx, d.existing, d.rootless)
+	if err == nil {
+		return c
+	}
+	c.Level, c.Detail = Fail, err.Error()
+	filesystems, readErr := os.ReadFile("/proc/filesystems")
+	switch {
+	case readErr == nil && !strings.Contains(string(filesystems), "overlay"):
+		c.Fix = "modprobe overlay"
+	default:
+		c.Fix = "name a --data-dir on ext4, xfs, btrfs or tmpfs: a container's own root, for one, takes no overlay"
+	}
+	return c
+}
+
+func (d *patient) idMap(context.Context) Check {
+	c := Check{Level: OK, Name: "idmapped mounts", Detail: "work on " + d.existing}
+	if d.rootless {
+		c.Detail = "not needed without root"
+		return c
+	}
+	ns, err := launch.NewUserNS(launch.IDRange{Base: 0x70000000, Size: 65536})
+	if err == nil {
+		defer ns.Close()
+		err = launch.CheckIDMap(d.existing, ns)
+	}
+	if err != nil {
+		c.Level = Warn
+		c.Detail = "root of a pod owns files as root of the machine does, in a user namespace of its own: " + err.Error()
+		c.Fix = "name a --data-dir on ext4, xfs or btrfs"
+	}
+	return c
+}
+
+func (d *patient) seccomp(context.Context) Check {
+	c := Check{Level: OK, Name: "seccomp", Detail: "filters system calls"}
+	if _, err := os.Stat("/proc/sys/kernel/seccomp/actions_avail"); err != nil {
+		c.Level, c.Detail = Fail, "the kernel has no seccomp filters"
+		c.Fix = "use a kernel built with CONFIG_SECCOMP_FILTER"
+	}
+	return c
+}
+
+func (d *patient) stage(context.Context) Check {
+	c := Check{Level: OK, Name: "mount point", Detail: "there is one for a pod's root"}
+	if err := launch.ProbeStage(d.Dir, d.AgentPath); err != nil {
+		c.Level, c.Detail, c.Fix = Fail, err.Error(), "mkdir -m 0755 /mnt"
+	}
+	return c
+}
+
+func (d *patient) disk(context.Context) Check {
+	c := Check{Level: OK, Name: "disk"}
+	var fs unix.Statfs_t
+	if err := unix.Statfs(d.existing, &fs); err != nil {
+		return Check{Level: Fail, Name: c.Name, Detail: d.existing + ": " + err.Error()}
+	}
+	free := fs.Bavail * uint64(fs.Bsize)
+	c.Detail = fmt.Sprintf("%.1f GiB free on %s", float64(free)/(1<<30), d.existing)
+	switch {
+	case free < failFreeBytes:
+		c.Level = Fail
+	case free < warnFreeBytes:
+		c.Level = Warn
+	}
+	if c.Level != OK {
+		c.Fix = "make room, or name another --data-dir"
+	}
+	return c
+}
+
+func (d *patient) agent(context.Context) Check {
+	c := Check{Level: OK, Name: "agent", Detail: d.AgentPath}
+	fail := func(detail, fix string) Check {
+		return Check{Level: Fail, Name: c.Name, Detail: detail, Fix: fix}
+	}
+	const build = "CGO_ENABLED=0 go build -o bin/arl-agent ./cmd/agent"
+	info, err := os.Stat(d.AgentPath)
+	if err != nil {
+		return fail(err.Error(), build)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o005 != 0o005 {
+		return fail(d.AgentPath+" is no file that everyone may read and execute", "chmod 0755 "+d.AgentPath)
+	}
+	binary, err := elf.Open(d.AgentPath)
+	if err != nil {
+		return fail(fmt.Sprintf("%s is no program: %v", d.AgentPath, err), build)
+	}
+	defer binary.Close()
+	for _, program := range binary.Progs {
+		if program.Type == elf.PT_INTERP {
+			return fail(d.AgentPath+" is linked to libraries, which an image may not have", build)
+		}
+	}
+	return c
+}

@@ -1,0 +1,83 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTooLarge says that the image is beyond the bounds of the store.
+var ErrTooLarge = errors.New("image is too large")
+
+// copyBytes is how much is copied between two looks at the context.
+const copyBytes = 4 << 20
+
+// bounds are what is left of an image's allowance.
+type bounds struct {
+	bytes   int64
+	entries int
+}
+
+func (b *bounds) entry() error {
+	if b.entries--; b.entries < 0 {
+		return fmt.Errorf("%w: too many files", ErrTooLarge)
+	}
+	return nil
+}
+
+// copy copies all of r.
+func (b *bounds) copy(ctx context.Context, w io.Writer, r io.Reader) error {
+	for {
+		n, err := io.CopyN(w, r, min(copyBytes, b.bytes+1))
+		if b.bytes -= n; b.bytes < 0 {
+			return fmt.Errorf("%w: too many bytes", ErrTooLarge)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err := errors.Join(err, context.Cause(ctx)); err != nil {
+			return err
+		}
+	}
+}
+
+// publish gives a complete directory its name. If there is one of that name, it stays.
+func publish(from, to string) error {
+	dir, err := os.Open(from)
+	if err != nil {
+		return fmt.Errorf("publishing: %w", err)
+	}
+	defer dir.Close()
+	// A rename that outlives a power failure must not name files that did not.
+	if err := unix.Syncfs(int(dir.Fd())); err != nil {
+		return fmt.Errorf("syncing %s: %w", from, err)
+	}
+	err = os.Rename(from, to)
+	if err != nil && !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
+		return fmt.Errorf("publishing: %w", err)
+	}
+	return nil
+}
+
+// RemoveAll removes a tree like os.RemoveAll, and also one with directories
+// that their owner may not write to, which stop a user who is not root.
+func RemoveAll(dir string) error {
+	err := os.RemoveAll(dir)
+	if !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	// Only directories are opened up, and a link is never followed.
+	walkErr := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.IsDir() {
+			return os.Chmod(path, 0o700)
+		}
+		return nil
+	})
+	return errors.Join(walkErr, os.RemoveAll(dir))
+}

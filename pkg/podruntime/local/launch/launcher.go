@@ -1,0 +1,117 @@
+package launch
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/opencontainers/runc/libcontainer"
+	"golang.org/x/sys/unix"
+)
+
+// File descriptors at which the launcher finds the files of Means.
+const (
+	launcherListenFD = 3
+	launcherUserNSFD = 4
+)
+
+// launcherMain is the launcher: it answers on its standard output with an
+// outcome, and its exit code says nothing more.
+func launcherMain() (exitCode int) {
+	out := outcome{}
+	process, err := launch()
+	if err != nil {
+		out.Error = err.Error()
+	}
+	out.Process = process
+	if err := json.NewEncoder(os.Stdout).Encode(out); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
+}
+
+func launch() (Process, error) {
+	// Descriptors meant for this process alone must not reach the container.
+	unix.CloseOnExec(launcherListenFD)
+	unix.CloseOnExec(launcherUserNSFD)
+	var spec Spec
+	request := json.NewDecoder(os.Stdin)
+	// A field that this program does not know is of a server of another build.
+	request.DisallowUnknownFields()
+	if err := request.Decode(&spec); err != nil {
+		return Process{}, fmt.Errorf("reading the launcher's request: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return Process{}, fmt.Errorf("making mounts private: %w", err)
+	}
+	stage, err := newStage(&spec)
+	if err != nil {
+		return Process{}, err
+	}
+	if err := stage.assemble(&spec); err != nil {
+		return Process{}, fmt.Errorf("root file system: %w", err)
+	}
+	config := containerConfig(&spec, stage.rootfs())
+	container, err := libcontainer.Create(stage.path("state"), "pod", config)
+	if err != nil {
+		return Process{}, fmt.Errorf("creating the container: %w", err)
+	}
+	process, err := run(container, &spec)
+	if err != nil {
+		return Process{}, errors.Join(err, discard(container))
+	}
+	return process, nil
+}
+
+// run starts the container's init, writes down its process, and lets it become
+// the command.
+func run(container *libcontainer.Container, spec *Spec) (Process, error) {
+	talk, initEnd, err := filterTalk()
+	if err != nil {
+		return Process{}, err
+	}
+	defer talk.Close()
+	defer initEnd.Close()
+	init := &libcontainer.Process{
+		Args: spec.Args, Env: spec.Env, Cwd: spec.Dir,
+		UID: spec.UID, GID: spec.GID, AdditionalGroups: spec.Groups,
+		ExtraFiles: []*os.File{os.NewFile(launcherListenFD, "listener"), initEnd},
+		Init:       true,
+	}
+	if err := container.Start(init); err != nil {
+		return Process{}, fmt.Errorf("starting the container: %w", err)
+	}
+	initEnd.Close()
+	pid, err := init.Pid()
+	if err != nil {
+		return Process{}, fmt.Errorf("container's process: %w", err)
+	}
+	process, err := Identify(pid)
+	if err != nil {
+		return Process{}, fmt.Errorf("container's process: %w", err)
+	}
+	if err := writeProcess(spec.StatePath, process); err != nil {
+		return Process{}, err
+	}
+	if err := applyFilter(talk); err != nil {
+		return Process{}, err
+	}
+	if err := container.Exec(); err != nil {
+		return Process{}, fmt.Errorf("starting the agent: %w", err)
+	}
+	return process, nil
+}
+
+// discard ends what was begun of a container that did not start.
+func discard(container *libcontainer.Container) error {
+	err := container.Signal(unix.SIGKILL)
+	if err != nil && !errors.Is(err, libcontainer.ErrNotRunning) {
+		return fmt.Errorf("ending the container: %w", err)
+	}
+	if err := container.Destroy(); err != nil {
+		return fmt.Errorf("removing the container: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package launch
+
+// Spec says what to start. It travels to the launcher as JSON.
+type Spec struct {
+	// ID names the container's cgroup.
+	ID string `json:"id"`
+	// StatePath is the file in which the launcher writes down the Process, as
+	// soon as there is one and before it runs anything of the pod's.
+	StatePath string `json:"statePath"`
+	// Rootfs says what the container's root is made of.
+	Rootfs Rootfs `json:"rootfs"`
+	// Mounts are bound or made on top of it.
+	Mounts []Mount `json:"mounts,omitempty"`
+	// Hidden are absolute paths in the container that are covered over, if they exist.
+	Hidden []string `json:"hidden,omitempty"`
+	// IDs says which users of the machine those of the container are.
+	IDs IDRange `json:"ids"`
+	// Rootless: the server is not root. The launcher's user namespace is the container's too.
+	Rootless bool `json:"rootless,omitempty"`
+
+	Hostname string `json:"hostname"`
+	// Args is the command of the container's first process; it is given the
+	// listening socket as file descriptor ListenFD.
+	Args []string `json:"args"`
+	Env  []string `json:"env,omitempty"`
+	// Dir is the absolute directory the command starts in; created if missing.
+	Dir    string `json:"dir"`
+	UID    int    `json:"uid"`
+	GID    int    `json:"gid"`
+	Groups []int  `json:"groups,omitempty"`
+
+	Cgroup Cgroup `json:"cgroup"`
+}
+
+// ListenFD is the descriptor at which the command finds the listening socket.
+const ListenFD = 3
+
+// IDRange maps the users and groups 0 to Size-1 of a container to those from
+// Base on of the machine.
+type IDRange struct {
+	Base int `json:"base"`
+	Size int `json:"size"`
+}
+
+// Rootfs is a root file system: a directory, with other directories and
+// overlays mounted on it.
+type Rootfs struct {
+	// Base is a directory that is bound as the root. Empty if the first of
+	// Overlays is the root.
+	Base string `json:"base,omitempty"`
+	// Binds show directories of the machine, with what is mounted in them, for reading only.
+	Binds []Bind `json:"binds,omitempty"`
+	// Overlays are mounted in order.
+	Overlays []Overlay `json:"overlays"`
+	// IDMapped: the owners of the lower directories are shifted by the IDRange.
+	IDMapped bool `json:"idMapped,omitempty"`
+}
+
+// Bind shows Source at Target, a path relative to the root that the server made
+// and no image has a say in.
+type Bind struct {
+	Source string `json:"source"`
+	Target string `json:"target"`
+}
+
+// Overlay is one overlay mount.
+type Overlay struct {
+	// Target is where it is mounted, like that of a Bind; "." is the root.
+	Target string `json:"target"`
+	// Lower is only read. Upper takes the changes; Work is the kernel's and on
+	// the file system of Upper.
+	Lower string `json:"lower"`
+	Upper string `json:"upper"`
+	Work  string `json:"work"`
+	// ReadOnlyFallback: if the kernel will not put an overlay on Lower, because
+	// of what is mounted in it, bind Lower read-only instead.
+	ReadOnlyFallback bool `json:"readOnlyFallback,omitempty"`
+}
+
+// Mount is a bind mount, or a file system in memory if Source is empty.
+type Mount struct {
+	Source   string `json:"source,omitempty"`
+	Target   string `json:"target"`
+	ReadOnly bool   `json:"readOnly,omitempty"`
+	// SizeBytes bounds a file system in memory; 0 leaves it to the kernel.
+	SizeBytes int64 `json:"sizeBytes,omitempty"`
+}
+
+// Cgroup names the container's cgroup and bounds it. Zeros bound nothing.
+type Cgroup struct {
+	// Parent is the cgroup, from the root of each hierarchy, that holds the container's.
+	Parent string `json:"parent"`
+	// Unlimited: the server may not make cgroups here, so none is needed and no bound is set.
+	Unlimited bool `json:"unlimited,omitempty"`
+	// CPUShares is the weight in units of 1024 a core.
+	CPUShares uint64 `json:"cpuShares,omitempty"`
+	// CPUQuotaMicros is the time per period of 100 ms.
+	CPUQuotaMicros int64 `json:"cpuQuotaMicros,omitempty"`
+	MemoryBytes    int64 `json:"memoryBytes,omitempty"`
+	Pids           int64 `json:"pids,omitempty"`
+}
+
+// outcome is what the launcher answers.
+type outcome struct {
+	Process Process `json:"process"`
+	Error   string  `json:"error,omitempty"`
+}

@@ -1,0 +1,88 @@
+package local
+
+import (
+	"context"
+
+	"k8s.io/klog/v2"
+
+	"arl.io/arl/pkg/agent/client"
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/launch"
+)
+
+// pod is one pod. Its goroutine alone changes it, apart from deleting and
+// interrupt; the fields are guarded by Runtime.mu.
+type pod struct {
+	pod podruntime.Pod
+	// plan says what to run; nil for a pod of an earlier process.
+	plan *plan
+	// cgroup says how the pod's cgroup is made.
+	cgroup launch.Cgroup
+	// settled is closed when the pod is Ready or Failed for the first time.
+	settled   chan struct{}
+	isSettled bool
+	// client is set while the pod is Ready.
+	client *client.Client
+	// deleting is set once Delete was called.
+	deleting bool
+	// interrupt makes the goroutine drop what it waits for; nil before it runs.
+	interrupt context.CancelFunc
+}
+
+func newPod(state podruntime.Pod, cgroup launch.Cgroup, plan *plan) *pod {
+	return &pod{pod: state, cgroup: cgroup, plan: plan, settled: make(chan struct{})}
+}
+
+// disconnectLocked ends the talk with the agent.
+func (p *pod) disconnectLocked() {
+	if p.client != nil {
+		p.client.Close()
+		p.client = nil
+	}
+}
+
+// change is a step of a pod to Ready or Failed.
+type change struct {
+	phase           podruntime.Phase
+	reason, message string
+	client          *client.Client
+}
+
+// advance moves a pod to another phase and tells of it.
+func (r *Runtime) advance(ctx context.Context, p *pod, to change) {
+	r.mu.Lock()
+	if to.phase != podruntime.Ready {
+		p.disconnectLocked()
+	}
+	p.client = to.client
+	if p.pod.Phase, p.pod.Reason, p.pod.Message = to.phase, to.reason, to.message; !p.isSettled {
+		p.isSettled = true
+		close(p.settled)
+	}
+	state := p.pod
+	r.tellLocked(podruntime.Event{Pod: state})
+	r.mu.Unlock()
+	klog.FromContext(ctx).V(2).Info("Pod changed", "pod", state.Key.String(), "uid", state.UID,
+		"phase", state.Phase, "reason", state.Reason, "message", state.Message)
+}
+
+// snapshot returns the pod as last told of.
+func (r *Runtime) snapshot(p *pod) podruntime.Pod {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return p.pod
+}
+
+func (r *Runtime) tellLocked(event podruntime.Event) {
+	r.events = append(r.events, event)
+	r.signalLocked()
+}
+
+// forget drops a pod of which nothing is left.
+func (r *Runtime) forget(p *pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.disconnectLocked()
+	delete(r.pods, p.pod.Key)
+	r.tellLocked(podruntime.Event{Pod: p.pod, Deleted: true})
+}

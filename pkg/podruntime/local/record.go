@@ -1,0 +1,94 @@
+package local
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/image"
+	"arl.io/arl/pkg/podruntime/local/launch"
+)
+
+// Names in a pod's folder.
+const (
+	recordName  = "pod.json"
+	processName = "process.json"
+	socketName  = "agent.sock"
+	upperName   = "upper"
+	workName    = "work"
+	volumesName = "volumes"
+)
+
+// recordVersion is the format of pod.json.
+const recordVersion = 1
+
+// record is what pod.json says.
+type record struct {
+	Version int            `json:"version"`
+	Pod     podruntime.Pod `json:"pod"`
+	Cgroup  launch.Cgroup  `json:"cgroup"`
+}
+
+func (r *Runtime) podDir(uid types.UID) string {
+	return filepath.Join(r.config.Dir, podsName, string(uid))
+}
+
+func (r *Runtime) podPath(uid types.UID, name string) string {
+	return filepath.Join(r.podDir(uid), name)
+}
+
+// socketPath names the pod's socket in few bytes.
+func (r *Runtime) socketPath(uid types.UID) string {
+	return filepath.Join("/proc/self/fd", strconv.Itoa(int(r.podsDir.Fd())), string(uid), socketName)
+}
+
+// save writes pod.json such that a reader sees all of it or nothing.
+func (r *Runtime) save(pod podruntime.Pod, cgroup launch.Cgroup) error {
+	data, err := json.Marshal(record{Version: recordVersion, Pod: pod, Cgroup: cgroup})
+	if err != nil {
+		return fmt.Errorf("encoding the pod's record: %w", err)
+	}
+	next := r.podPath(pod.UID, "."+recordName+".next")
+	if err := os.WriteFile(next, data, 0o600); err != nil {
+		return fmt.Errorf("writing the pod's record: %w", err)
+	}
+	if err := os.Rename(next, r.podPath(pod.UID, recordName)); err != nil {
+		return fmt.Errorf("writing the pod's record: %w", err)
+	}
+	return nil
+}
+
+// load reads pod.json.
+func (r *Runtime) load(uid types.UID) (record, error) {
+	data, err := os.ReadFile(r.podPath(uid, recordName))
+	if err != nil {
+		return record{}, err
+	}
+	var rec record
+	if err := json.Unmarshal(data, &rec); err != nil {
+		return record{}, err
+	}
+	if rec.Version != recordVersion || rec.Pod.UID != uid || rec.Pod.Name == "" {
+		return record{}, fmt.Errorf("%s is of version %d and names pod %q", recordName, rec.Version, rec.Pod.UID)
+	}
+	return rec, nil
+}
+
+// discard removes a pod's folder: at once by its name, so that what is half
+// removed is never taken for a pod.
+func (r *Runtime) discard(uid types.UID) error {
+	trash := filepath.Join(r.config.Dir, trashName, string(uid))
+	if err := os.Rename(r.podDir(uid), trash); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("removing the pod's folder: %w", err)
+	}
+	if err := image.RemoveAll(trash); err != nil {
+		return fmt.Errorf("removing the pod's folder: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,225 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+
+	"arl.io/arl/pkg/agent/client"
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/image"
+	"arl.io/arl/pkg/podruntime/local/launch"
+)
+
+// Names below Config.Dir.
+const (
+	imagesName = "images"
+	podsName   = "pods"
+	trashName  = "trash"
+)
+
+// podIDs are the users of the machine that those of containers are. The range
+// begins where systemd ends giving out ranges to containers. All pods share it:
+// they cannot see each other's files or processes in the first place.
+var podIDs = launch.IDRange{Base: 0x70000000, Size: 65536}
+
+// Runtime makes pods as containers on this machine.
+type Runtime struct {
+	config   Config
+	nodeName string
+	images   *image.Store
+	machine  machine
+	// podsDir is the open pods folder. Sockets are named through it, because
+	// the kernel takes 107 bytes of a socket's path and a data directory may have more.
+	podsDir *os.File
+	// starts holds a token for every start under way.
+	starts chan struct{}
+	// wake tells Run's loop that there is something in events or jobs.
+	wake chan struct{}
+
+	mu sync.Mutex
+	// state is where the runtime stands.
+	state runState
+	pods  map[podruntime.Key]*pod
+	// events are not yet told, jobs not yet begun.
+	events []podruntime.Event
+	jobs   []func(context.Context)
+}
+
+type runState int
+
+const (
+	notRunning runState = iota
+	running
+	stopped
+)
+
+var _ podruntime.Runtime = (*Runtime)(nil)
+
+// InitProcess must be called first in main, and in TestMain, of every binary
+// that uses a Runtime. A container is begun by executing the binary again; in
+// such a process InitProcess never returns.
+func InitProcess() { launch.InitProcess() }
+
+// New opens the state in config.Dir. It starts no pod and no goroutine; Run does.
+func New(ctx context.Context, config Config) (*Runtime, error) {
+	if err := config.complete(); err != nil {
+		return nil, fmt.Errorf("local runtime: %w", err)
+	}
+	r := &Runtime{
+		config: config,
+		starts: make(chan struct{}, config.Parallelism),
+		wake:   make(chan struct{}, 1),
+		pods:   map[podruntime.Key]*pod{},
+	}
+	if err := r.open(ctx); err != nil {
+		return nil, fmt.Errorf("local runtime: %w", err)
+	}
+	return r, nil
+}
+
+func (r *Runtime) open(ctx context.Context) (err error) {
+	for _, name := range []string{podsName, trashName, imagesName} {
+		if err := os.MkdirAll(filepath.Join(r.config.Dir, name), 0o700); err != nil {
+			return err
+		}
+	}
+	if r.nodeName, err = os.Hostname(); err != nil {
+		return fmt.Errorf("host name: %w", err)
+	}
+	if r.machine, err = examine(ctx, &r.config); err != nil {
+		return err
+	}
+	r.images, err = image.Open(image.Config{
+		Dir: filepath.Join(r.config.Dir, imagesName), KeepOwners: !r.machine.rootless,
+		Keychain: r.config.Keychain, Transport: r.config.Transport,
+	})
+	if err != nil {
+		return errors.Join(err, r.machine.close())
+	}
+	if r.podsDir, err = os.Open(filepath.Join(r.config.Dir, podsName)); err != nil {
+		return errors.Join(err, r.machine.close())
+	}
+	if r.config.AllowHostImage {
+		klog.FromContext(ctx).Info("The image \"host\" is allowed: its pods can read what every user of this machine can read")
+	}
+	return nil
+}
+
+// Name returns "local".
+func (r *Runtime) Name() string { return "local" }
+
+// Run implements podruntime.Runtime. It also frees what New opened.
+func (r *Runtime) Run(ctx context.Context, handler podruntime.Handler) error {
+	if err := r.begin(); err != nil {
+		return err
+	}
+	ctx = klog.NewContext(ctx, klog.FromContext(ctx).WithName("local"))
+	var pods sync.WaitGroup
+	defer r.end(ctx)
+	defer pods.Wait()
+	pods.Go(func() { r.emptyTrash(ctx) })
+	if err := r.adoptAll(ctx, &pods); err != nil {
+		return err
+	}
+	synced := false
+	for {
+		events, jobs := r.take()
+		for _, event := range events {
+			handler.PodChanged(event)
+		}
+		if !synced {
+			handler.PodsSynced()
+			synced = true
+		}
+		for _, job := range jobs {
+			pods.Go(func() { job(ctx) })
+		}
+		select {
+		case <-r.wake:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (r *Runtime) begin() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != notRunning {
+		return errors.New("local runtime: Run was called before")
+	}
+	r.state = running
+	return nil
+}
+
+// end runs after all pods' goroutines have ended.
+func (r *Runtime) end(ctx context.Context) {
+	r.mu.Lock()
+	r.state = stopped
+	idle := len(r.pods) == 0
+	for _, p := range r.pods {
+		p.disconnectLocked()
+	}
+	r.mu.Unlock()
+	r.images.Close()
+	err := errors.Join(r.podsDir.Close(), r.machine.close())
+	if idle {
+		err = errors.Join(err, r.machine.removeCgroupParent(r.config.CgroupParent))
+	}
+	if err != nil {
+		klog.FromContext(ctx).Error(err, "Not all that the runtime held could be freed")
+	}
+}
+
+// take returns what is to be told and begun.
+func (r *Runtime) take() ([]podruntime.Event, []func(context.Context)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	events, jobs := r.events, r.jobs
+	r.events, r.jobs = nil, nil
+	return events, jobs
+}
+
+// signalLocked makes Run's loop look again.
+func (r *Runtime) signalLocked() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Agent implements podruntime.Runtime.
+func (r *Runtime) Agent(key podruntime.Key, uid types.UID) (*client.Client, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.pods[key]
+	if !ok || (uid != "" && p.pod.UID != uid) || p.pod.Phase != podruntime.Ready || p.deleting {
+		return nil, fmt.Errorf("%w: %s is not ready here", podruntime.ErrNotFound, key)
+	}
+	return p.client, nil
+}
+
+// emptyTrash removes what deletions did not get to remove before Run last ended.
+func (r *Runtime) emptyTrash(ctx context.Context) {
+	dir := filepath.Join(r.config.Dir, trashName)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		klog.FromContext(ctx).Error(err, "The trash cannot be read")
+	}
+	for _, entry := range entries {
+		if ctx.Err() != nil {
+			return
+		}
+		if err := image.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
+			klog.FromContext(ctx).Error(err, "What is left of a deleted pod cannot be removed", "uid", entry.Name())
+		}
+	}
+}

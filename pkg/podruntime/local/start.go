@@ -1,0 +1,152 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"time"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"k8s.io/klog/v2"
+
+	"arl.io/arl/pkg/agent/client"
+	"arl.io/arl/pkg/agent/wire"
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/image"
+	"arl.io/arl/pkg/podruntime/local/launch"
+)
+
+// askAgain is the pause before an agent that gave no answer is asked once more.
+const askAgain = 20 * time.Millisecond
+
+// startPod brings a new pod to Ready.
+func (r *Runtime) startPod(ctx context.Context, p *pod) (*process, error) {
+	source, err := r.imageFor(ctx, p.plan)
+	if err != nil {
+		return nil, &failure{podruntime.ReasonImagePull, err}
+	}
+	select {
+	case r.starts <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	defer func() { <-r.starts }()
+	ctx, cancel := context.WithTimeoutCause(ctx, r.config.StartTimeout,
+		fmt.Errorf("not ready after %v", r.config.StartTimeout))
+	defer cancel()
+
+	begun := r.config.Clock.Now()
+	process, err := r.launchPod(ctx, p, source)
+	if err != nil {
+		return nil, &failure{podruntime.ReasonStart, err}
+	}
+	if err := r.connect(ctx, p); err != nil {
+		return nil, &failure{podruntime.ReasonStart, errors.Join(err, process.close())}
+	}
+	klog.FromContext(ctx).V(4).Info("Pod started", "took", r.config.Clock.Since(begun))
+	return process, nil
+}
+
+// imageFor returns the plan's image; that of the host has no files of its own.
+func (r *Runtime) imageFor(ctx context.Context, plan *plan) (image.Image, error) {
+	if plan.host {
+		return image.Image{Rootfs: "/", Config: v1.Config{}}, nil
+	}
+	return r.images.Get(ctx, plan.image, plan.pullPolicy)
+}
+
+// launchPod makes the pod's files and socket, and starts its container.
+func (r *Runtime) launchPod(ctx context.Context, p *pod, source image.Image) (*process, error) {
+	spec, err := r.prepare(p, source)
+	if err != nil {
+		return nil, err
+	}
+	listener, err := r.listen(p)
+	if err != nil {
+		return nil, err
+	}
+	// The container has its own by then, so that the socket dies with it.
+	defer listener.Close()
+	started, err := launch.Start(ctx, spec, launch.Means{
+		Program: r.config.LauncherPath, Listener: listener, UserNS: r.machine.userNS,
+	})
+	if err != nil {
+		return nil, errors.Join(err, r.endProcess(ctx, p))
+	}
+	process, err := openProcess(started)
+	if err != nil {
+		return nil, fmt.Errorf("the agent ended at once: %w", err)
+	}
+	return process, nil
+}
+
+// listen makes the pod's socket, which only this user reaches.
+func (r *Runtime) listen(p *pod) (*os.File, error) {
+	address := &net.UnixAddr{Net: "unix", Name: r.socketPath(p.pod.UID)}
+	listener, err := net.ListenUnix("unix", address)
+	if err != nil {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	listener.SetUnlinkOnClose(false)
+	defer listener.Close()
+	if err := os.Chmod(r.podPath(p.pod.UID, socketName), 0o600); err != nil {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	file, err := listener.File()
+	if err != nil {
+		return nil, fmt.Errorf("the agent's socket: %w", err)
+	}
+	return file, nil
+}
+
+// connect waits for the agent's answer and makes the pod Ready.
+func (r *Runtime) connect(ctx context.Context, p *pod) error {
+	agent := client.NewUnix(r.socketPath(p.pod.UID))
+	if err := r.greet(ctx, p, agent); err != nil {
+		agent.Close()
+		return err
+	}
+	r.advance(ctx, p, change{phase: podruntime.Ready, client: agent})
+	return nil
+}
+
+// greet asks the agent who it is until it answers. The socket takes requests
+// before the agent does, so as a rule it is asked once.
+func (r *Runtime) greet(ctx context.Context, p *pod, agent *client.Client) error {
+	for {
+		health, err := agent.Health(ctx)
+		switch {
+		case err == nil && health.ProtocolVersion != wire.ProtocolVersion:
+			return fmt.Errorf("the agent speaks protocol version %d, the server %d", health.ProtocolVersion, wire.ProtocolVersion)
+		case err == nil && health.PodUID != string(p.pod.UID):
+			return fmt.Errorf("the agent says it is of pod %q", health.PodUID)
+		case err == nil:
+			return nil
+		case ctx.Err() != nil:
+			return fmt.Errorf("the agent does not answer: %w", context.Cause(ctx))
+		case r.ended(p):
+			return fmt.Errorf("the agent ended before it answered: %w", err)
+		}
+		select {
+		case <-r.config.Clock.After(askAgain):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// ended says that the pod's first process is gone.
+func (r *Runtime) ended(p *pod) bool {
+	which, err := launch.ReadProcess(r.podPath(p.pod.UID, processName))
+	if err != nil {
+		return true
+	}
+	process, err := openProcess(which)
+	if err != nil {
+		return true
+	}
+	defer process.close()
+	done, err := ended(process.fd.Fd())
+	return done || err != nil
+}
