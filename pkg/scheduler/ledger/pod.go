@@ -1,0 +1,194 @@
+package ledger
+
+import (
+	"container/list"
+	"fmt"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"arl.io/arl/pkg/podruntime"
+)
+
+// podState is what a pod is to the ledger.
+type podState int
+
+const (
+	// starting: ordered, and not ready yet, or not known to be unused yet.
+	starting podState = iota
+	// idle: ready, and nobody's.
+	idle
+	// taken: a claim's.
+	taken
+	// leaving: its deletion was ordered.
+	leaving
+)
+
+// pod is one entry. Its UID is empty until the runtime has told it.
+type pod struct {
+	podruntime.Pod
+	state podState
+	// claim is set while the pod is taken.
+	claim *claim
+	book  *book
+	// adopted says that this ledger did not order the pod itself.
+	adopted bool
+	// counted says that the book counts the pod; element is its place on a shelf.
+	counted bool
+	element *list.Element
+}
+
+// Observe tells of a pod the runtime has, or of a change of it.
+func (l *Ledger) Observe(event podruntime.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen := event.Pod
+	p := l.pods[seen.Key]
+	if p != nil && p.UID != "" && p.UID != seen.UID {
+		if event.Deleted {
+			return
+		}
+		l.removeLocked(p, "the pod was replaced by another of its name")
+		p = nil
+	}
+	if event.Deleted {
+		if p != nil {
+			l.removeLocked(p, lossOf(seen, "the pod was deleted"))
+		}
+		return
+	}
+	if p == nil {
+		p = l.adoptLocked(seen)
+	}
+	l.updateLocked(p, seen)
+}
+
+// adoptLocked enters a pod that the ledger did not order itself.
+func (l *Ledger) adoptLocked(seen podruntime.Pod) *pod {
+	b := l.bookLocked(types.NamespacedName{Namespace: seen.Namespace, Name: seen.Pool})
+	p := &pod{Pod: seen, state: starting, book: b, adopted: true}
+	// Its phase is told by the update that follows.
+	p.Phase = podruntime.Starting
+	l.pods[seen.Key] = p
+	b.pods[p] = struct{}{}
+	if c := l.stored[seen.Key]; c != nil && c.podUID == seen.UID && c.stage == Bound && c.pod == nil {
+		p.state, p.claim, c.pod = taken, c, p
+	}
+	b.put(p)
+	l.orphanLocked(p)
+	l.config.Listener.PoolChanged(b.key)
+	return p
+}
+
+// updateLocked carries a pod forward to what was seen of it. The order in which a pod's
+// creator and the runtime's handler tell of it does not matter: phases only go forward.
+func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
+	if p.Phase == podruntime.Failed || (p.Phase == podruntime.Ready && seen.Phase == podruntime.Starting) {
+		return
+	}
+	waited := p.Reason
+	// What the pod was made for is known since it was entered.
+	seen.Pool, seen.PoolUID, seen.TemplateHash = p.Pool, p.PoolUID, p.TemplateHash
+	p.Pod = seen
+	switch {
+	case seen.Phase == podruntime.Failed:
+		l.failLocked(p)
+	case seen.Phase == podruntime.Ready && p.state == starting && p.adopted:
+		l.config.Listener.PodUnproven(p.Key, p.UID)
+	case seen.Phase == podruntime.Ready && p.state == starting:
+		p.book.started()
+		l.shelveLocked(p)
+	case p.state == starting && seen.Reason != waited:
+		l.config.Listener.PoolChanged(p.book.key)
+	}
+}
+
+// Prove tells what the agent of an unproven pod says: whether anything ever ran
+// in it. A pod that was used is let go, unless it is somebody's by now.
+func (l *Ledger) Prove(key podruntime.Key, uid types.UID, used bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.pods[key]
+	switch {
+	case p == nil || p.UID != uid || p.state != starting || p.Phase != podruntime.Ready:
+	case used:
+		l.leaveLocked(p)
+	default:
+		l.shelveLocked(p)
+	}
+}
+
+// failLocked deals with a pod that has failed: its sandbox loses it, and it is
+// let go. A pod that fails before anybody used it is its pool's trouble.
+func (l *Ledger) failLocked(p *pod) {
+	switch p.state {
+	case leaving:
+		return
+	case taken:
+		l.dispossessLocked(p, lossOf(p.Pod, "the pod failed"))
+	default:
+		if p.book.owns(p) && p.TemplateHash == p.book.hash {
+			p.book.failed(l.config.Clock.Now(), p.Reason, p.Message)
+		}
+	}
+	l.leaveLocked(p)
+}
+
+// removeLocked takes out a pod that is gone.
+func (l *Ledger) removeLocked(p *pod, why string) {
+	if p.state == taken {
+		l.dispossessLocked(p, why)
+	}
+	p.book.pull(p)
+	delete(p.book.pods, p)
+	if l.pods[p.Key] == p {
+		delete(l.pods, p.Key)
+	}
+	l.config.Listener.PoolChanged(p.book.key)
+	l.tidyLocked(p.book)
+}
+
+// Gone tells that the runtime knows no such pod. It is for pods whose deletion
+// was ordered: their handler's event may have been told before the order.
+func (l *Ledger) Gone(key podruntime.Key, uid types.UID) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.pods[key]; p != nil && p.UID == uid && p.state == leaving {
+		l.removeLocked(p, "the pod was deleted")
+	}
+}
+
+// shelveLocked makes a pod idle and gives it to who waits.
+func (l *Ledger) shelveLocked(p *pod) {
+	l.moveLocked(p, idle)
+	l.orphanLocked(p)
+	l.matchLocked(p.book)
+}
+
+// leaveLocked lets a pod go.
+func (l *Ledger) leaveLocked(p *pod) {
+	l.moveLocked(p, leaving)
+	l.config.Listener.PodUnwanted(p.Key, p.UID)
+}
+
+// moveLocked changes a pod's state, and the counts with it.
+func (l *Ledger) moveLocked(p *pod, state podState) {
+	p.book.pull(p)
+	p.state = state
+	if state != taken {
+		p.claim = nil
+	}
+	p.book.put(p)
+	l.config.Listener.PoolChanged(p.book.key)
+}
+
+// lossOf says for humans how a pod was lost.
+func lossOf(p podruntime.Pod, what string) string {
+	switch {
+	case p.Reason != "" && p.Message != "":
+		return fmt.Sprintf("%s: %s: %s", what, p.Reason, p.Message)
+	case p.Reason != "" || p.Message != "":
+		return fmt.Sprintf("%s: %s%s", what, p.Reason, p.Message)
+	default:
+		return what
+	}
+}

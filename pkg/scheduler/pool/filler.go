@@ -1,0 +1,188 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	client "arl.io/arl/pkg/generated/clientset/versioned/typed/arl/v1alpha1"
+	lister "arl.io/arl/pkg/generated/listers/arl/v1alpha1"
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/scheduler/ledger"
+	"arl.io/arl/pkg/scheduler/timer"
+	"arl.io/arl/pkg/scheduler/work"
+)
+
+const (
+	// fillWorkers is how many pools are worked on at the same time.
+	fillWorkers = 4
+	// createsAtOnce is how many pods of one pool are asked for at the same time.
+	createsAtOnce = 8
+	// statusInterval is the least time between two writes of a pool's status:
+	// every claim changes the counts.
+	statusInterval = 200 * time.Millisecond
+)
+
+// Reasons of the ReplicaFailure condition beside those of package podruntime.
+const (
+	// ReasonInvalidTemplate: the runtime cannot make pods from the template as it stands.
+	ReasonInvalidTemplate = "InvalidTemplate"
+	// ReasonCreateFailed: the runtime refused to create a pod.
+	ReasonCreateFailed = "CreateFailed"
+)
+
+// Config is what a Filler needs. All fields are needed.
+type Config struct {
+	Client  client.WarmPoolsGetter
+	Pools   lister.WarmPoolLister
+	Runtime podruntime.Runtime
+	Ledger  *ledger.Ledger
+	Timers  *timer.Queue
+	Clock   clock.WithTicker
+}
+
+// Filler fills pools. Its methods may be called concurrently.
+type Filler struct {
+	config Config
+	pools  *work.Queue[types.NamespacedName]
+	// unwanted pods are to be deleted, unproven ones to be asked whether they were used.
+	unwanted, unproven *work.Queue[podID]
+
+	mu sync.Mutex
+	// written is when the status of a pool was last written.
+	written map[types.NamespacedName]time.Time
+}
+
+// New returns a Filler that does nothing before Run.
+func New(config Config) *Filler {
+	return &Filler{
+		config:   config,
+		pools:    work.NewQueue[types.NamespacedName]("pools", config.Timers),
+		unwanted: work.NewQueue[podID]("unwanted pods", config.Timers),
+		unproven: work.NewQueue[podID]("unproven pods", config.Timers),
+		written:  map[types.NamespacedName]time.Time{},
+	}
+}
+
+// Enqueue asks for a look at a pool. It never blocks.
+func (f *Filler) Enqueue(pool types.NamespacedName) { f.pools.Add(pool) }
+
+// Run works until ctx ends, and joins all it has started.
+func (f *Filler) Run(ctx context.Context) {
+	var rooms sync.WaitGroup
+	rooms.Go(func() { f.pools.Run(ctx, fillWorkers, f.reconcile) })
+	rooms.Go(func() { f.unwanted.Run(ctx, reapWorkers, f.reap) })
+	rooms.Go(func() { f.unproven.Run(ctx, proveWorkers, f.prove) })
+	rooms.Wait()
+}
+
+// timerKey is the key of a pool's timer for the next try or status.
+type timerKey struct {
+	pool types.NamespacedName
+	what string
+}
+
+// reconcile fills one pool and describes it.
+func (f *Filler) reconcile(ctx context.Context, key types.NamespacedName) error {
+	order := f.config.Ledger.Fill(key)
+	f.start(ctx, order.Start)
+	if !order.RetryAt.IsZero() {
+		f.config.Timers.Set(timerKey{key, "fill"}, order.RetryAt, func() { f.Enqueue(key) })
+	}
+
+	pool, err := f.config.Pools.WarmPools(key.Namespace).Get(key.Name)
+	if apierrors.IsNotFound(err) {
+		f.forget(key)
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("look up pool %s: %w", key, err)
+	}
+	return f.describe(ctx, key, pool)
+}
+
+// start creates pods. What does not work is the ledger's to try again.
+func (f *Filler) start(ctx context.Context, specs []podruntime.Spec) {
+	var group errgroup.Group
+	group.SetLimit(createsAtOnce)
+	for _, spec := range specs {
+		group.Go(func() error {
+			f.create(ctx, spec)
+			return nil
+		})
+	}
+	_ = group.Wait()
+}
+
+func (f *Filler) create(ctx context.Context, spec podruntime.Spec) {
+	logger := klog.FromContext(ctx)
+	pod, err := f.config.Runtime.Create(ctx, spec)
+	if err != nil {
+		reason := ReasonCreateFailed
+		if errors.Is(err, podruntime.ErrInvalid) {
+			reason = ReasonInvalidTemplate
+		}
+		logger.V(2).Info("Pod not created", "pod", spec.Key, "pool", spec.Pool, "reason", reason, "err", err)
+		f.config.Ledger.StartFailed(spec.Key, reason, err.Error())
+		return
+	}
+	logger.V(4).Info("Pod created", "pod", spec.Key, "pool", spec.Pool)
+	f.config.Ledger.Observe(podruntime.Event{Pod: pod})
+}
+
+// forget drops what is kept of a pool that is gone.
+func (f *Filler) forget(key types.NamespacedName) {
+	f.config.Timers.Stop(timerKey{key, "fill"})
+	f.config.Timers.Stop(timerKey{key, "status"})
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.written, key)
+}
+
+// describe writes the status of a pool if it says something else than what is
+// stored, at most once an interval.
+func (f *Filler) describe(ctx context.Context, key types.NamespacedName, pool *v1alpha1.WarmPool) error {
+	status := statusOf(pool, f.config.Ledger.Counts(key), f.config.Clock.Now())
+	if sameStatus(&pool.Status, status) {
+		return nil
+	}
+	if at, wait := f.tooEarly(key); wait {
+		f.config.Timers.Ensure(timerKey{key, "status"}, at, func() { f.Enqueue(key) })
+		return nil
+	}
+	changed := pool.DeepCopy()
+	changed.Status = *status
+	_, err := f.config.Client.WarmPools(key.Namespace).UpdateStatus(ctx, changed, updateOptions)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case apierrors.IsConflict(err):
+		// The cache lags: its next event comes back here.
+		f.config.Timers.Ensure(timerKey{key, "status"}, f.config.Clock.Now().Add(statusInterval), func() { f.Enqueue(key) })
+		return nil
+	case err != nil:
+		return fmt.Errorf("write the status of pool %s: %w", key, err)
+	}
+	return nil
+}
+
+// tooEarly says until when the next write has to wait, or notes that it is made now.
+func (f *Filler) tooEarly(key types.NamespacedName) (until time.Time, wait bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.config.Clock.Now()
+	if next := f.written[key].Add(statusInterval); now.Before(next) {
+		return next, true
+	}
+	f.written[key] = now
+	return time.Time{}, false
+}

@@ -1,0 +1,245 @@
+package schedulertest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"arl.io/arl/pkg/agent/client"
+	"arl.io/arl/pkg/agent/wire"
+)
+
+// Behaviour is what an agent does with an execution. Ctx ends when the
+// execution is cancelled; its cause is then a Cancelled.
+type Behaviour func(ctx context.Context, execution wire.Execution) wire.ExecutionResult
+
+// Cancelled is the cause of a context that ends because the execution was cancelled.
+type Cancelled struct{ wire.CancelRequest }
+
+func (c Cancelled) Error() string { return c.Message }
+
+// Succeed is the Behaviour of an agent whose commands print their arguments.
+func Succeed(_ context.Context, execution wire.Execution) wire.ExecutionResult {
+	result := wire.ExecutionResult{State: wire.Succeeded, StartTime: time.Now(), DurationMicros: 1000}
+	for _, step := range execution.Steps {
+		code := int32(0)
+		result.ExitCode = &code
+		result.Stdout = append(result.Stdout, strings.Join(step.Command, " ")...)
+		result.Steps = append(result.Steps, wire.StepResult{Name: step.Name, State: wire.Succeeded, ExitCode: &code, StartTime: time.Now(), DurationMicros: 1000})
+	}
+	return result
+}
+
+// Hang is the Behaviour of an agent whose commands end only when they are cancelled.
+func Hang(ctx context.Context, execution wire.Execution) wire.ExecutionResult {
+	<-ctx.Done()
+	result := wire.ExecutionResult{State: wire.Failed, StartTime: time.Now(), Message: context.Cause(ctx).Error()}
+	var cancelled Cancelled
+	if errors.As(context.Cause(ctx), &cancelled) {
+		result.Reason = cancelled.Reason
+	}
+	for _, step := range execution.Steps {
+		result.Steps = append(result.Steps, wire.StepResult{Name: step.Name, State: wire.Skipped})
+	}
+	return result
+}
+
+// Agent is the agent of a Pod. It keeps the protocol of package wire, as far as
+// the scheduler uses it.
+type Agent struct {
+	client *client.Client
+	group  sync.WaitGroup
+
+	mu       sync.Mutex
+	behave   Behaviour
+	instance string
+	known    map[string]*run
+	began    []string
+	dropped  []string
+	// deaf agents do not answer.
+	deaf, dead bool
+}
+
+// run is an execution.
+type run struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	result wire.ExecutionResult
+	// forgotten says that the outcome was dropped.
+	forgotten bool
+}
+
+func newAgent(behave Behaviour) *Agent {
+	if behave == nil {
+		behave = Succeed
+	}
+	a := &Agent{behave: behave, instance: uuid.NewString(), known: map[string]*run{}}
+	a.client = client.New(client.Config{Transport: a, BaseURL: "http://agent", ReconnectWindow: -1})
+	return a
+}
+
+// Behave changes what the agent does with executions from now on.
+func (a *Agent) Behave(behave Behaviour) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.behave = behave
+}
+
+// Deaf says whether requests get no answer.
+func (a *Agent) Deaf(deaf bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deaf = deaf
+}
+
+// Restart makes the agent forget everything, as a new process would.
+func (a *Agent) Restart() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, each := range a.known {
+		each.cancel(errors.New("the agent was started anew"))
+	}
+	a.instance, a.known = uuid.NewString(), map[string]*run{}
+}
+
+// Began returns the IDs of the executions that were begun, in order.
+func (a *Agent) Began() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.began)
+}
+
+// Dropped returns the IDs of the executions whose outcome was dropped.
+func (a *Agent) Dropped() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.dropped)
+}
+
+// kill ends the agent and all it runs.
+func (a *Agent) kill() {
+	a.mu.Lock()
+	a.dead = true
+	for _, each := range a.known {
+		each.cancel(errors.New("the pod is gone"))
+	}
+	a.mu.Unlock()
+	a.client.Close()
+	a.group.Wait()
+}
+
+var errDeaf = errors.New("connection refused")
+
+// RoundTrip answers a request, in place of a network.
+func (a *Agent) RoundTrip(request *http.Request) (*http.Response, error) {
+	var body []byte
+	if request.Body != nil {
+		defer request.Body.Close()
+		var err error
+		if body, err = io.ReadAll(request.Body); err != nil {
+			return nil, err
+		}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.deaf || a.dead {
+		return nil, errDeaf
+	}
+	id, verb, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/v1/executions/"), "/")
+	switch {
+	case request.URL.Path == "/v1/health":
+		return a.answerLocked(http.StatusOK, wire.Health{Used: len(a.began) > 0}), nil
+	case request.Method == http.MethodPost && request.URL.Path == "/v1/executions":
+		return a.postLocked(request.Context(), body), nil
+	}
+	known, ok := a.known[id]
+	switch {
+	case !ok:
+		return a.answerLocked(http.StatusNotFound, wire.Error{Code: wire.CodeNotFound, Message: id}), nil
+	case verb == "cancel":
+		var cancel Cancelled
+		if err := json.Unmarshal(body, &cancel.CancelRequest); err != nil {
+			return nil, err
+		}
+		known.cancel(cancel)
+		return a.answerLocked(http.StatusOK, struct{}{}), nil
+	case request.Method == http.MethodDelete:
+		known.forgotten = true
+		a.dropped = append(a.dropped, id)
+		return a.answerLocked(http.StatusOK, struct{}{}), nil
+	default:
+		return a.streamLocked(request.Context(), known), nil
+	}
+}
+
+func (a *Agent) postLocked(ctx context.Context, body []byte) *http.Response {
+	var execution wire.Execution
+	if err := json.Unmarshal(body, &execution); err != nil {
+		return a.answerLocked(http.StatusBadRequest, wire.Error{Code: wire.CodeInvalid, Message: err.Error()})
+	}
+	for _, step := range execution.Steps {
+		if step.Name == "invalid" {
+			return a.answerLocked(http.StatusBadRequest, wire.Error{Code: wire.CodeInvalid, Message: "step invalid"})
+		}
+	}
+	known, ok := a.known[execution.ID]
+	if !ok {
+		running, cancel := context.WithCancelCause(context.Background())
+		known = &run{cancel: cancel, done: make(chan struct{})}
+		a.known[execution.ID] = known
+		a.began = append(a.began, execution.ID)
+		behave := a.behave
+		a.group.Go(func() {
+			defer cancel(nil)
+			known.result = behave(running, execution)
+			close(known.done)
+		})
+	}
+	return a.streamLocked(ctx, known)
+}
+
+// streamLocked answers with the end of an execution, once it comes.
+func (a *Agent) streamLocked(ctx context.Context, known *run) *http.Response {
+	if known.forgotten {
+		return a.answerLocked(http.StatusGone, wire.Error{Code: wire.CodeForgotten, Message: "dropped"})
+	}
+	reader, writer := io.Pipe()
+	a.group.Go(func() {
+		select {
+		case <-ctx.Done():
+			writer.CloseWithError(ctx.Err())
+			return
+		case <-known.done:
+		}
+		a.mu.Lock()
+		gone := a.dead || a.deaf
+		a.mu.Unlock()
+		if gone {
+			writer.CloseWithError(io.ErrUnexpectedEOF)
+			return
+		}
+		result := known.result
+		writer.CloseWithError(json.NewEncoder(writer).Encode(wire.Event{Seq: 1, Type: wire.EventFinished, Time: time.Now(), Done: &result}))
+	})
+	return a.responseLocked(http.StatusOK, reader)
+}
+
+func (a *Agent) answerLocked(status int, answer any) *http.Response {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		body = []byte(err.Error())
+	}
+	return a.responseLocked(status, io.NopCloser(strings.NewReader(string(body)+"\n")))
+}
+
+func (a *Agent) responseLocked(status int, body io.ReadCloser) *http.Response {
+	return &http.Response{StatusCode: status, Status: http.StatusText(status), Header: http.Header{http.CanonicalHeaderKey(wire.InstanceHeader): {a.instance}}, Body: body}
+}

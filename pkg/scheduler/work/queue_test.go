@@ -1,0 +1,81 @@
+package work
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	testingclock "k8s.io/utils/clock/testing"
+
+	"arl.io/arl/pkg/scheduler/timer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestAKeyThatFailsComesBackLaterAndLater(t *testing.T) {
+	frozen := testingclock.NewFakeClock(time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC))
+	timers := timer.New(frozen)
+	q := NewQueue[string]("letters", timers)
+	begin := frozen.Now()
+	tries := make(chan time.Duration, 10)
+	failures := 3
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	group.Go(func() { timers.Run(ctx) })
+	group.Go(func() {
+		q.Run(ctx, 2, func(context.Context, string) error {
+			tries <- frozen.Since(begin)
+			if failures--; failures >= 0 {
+				return errors.New("not yet")
+			}
+			return nil
+		})
+	})
+	q.Add("a")
+	var got []time.Duration
+	for _, step := range []time.Duration{10, 20, 40, 0} {
+		select {
+		case at := <-tries:
+			got = append(got, at)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("only %d tries", len(got))
+		}
+		for step > 0 && !frozen.HasWaiters() {
+			<-time.After(time.Millisecond)
+		}
+		frozen.Step(step * time.Millisecond)
+	}
+	want := []time.Duration{0, 10 * time.Millisecond, 30 * time.Millisecond, 70 * time.Millisecond}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("tries: -want +got:\n%s", diff)
+	}
+	cancel()
+	group.Wait()
+	if timers.Len() != 0 {
+		t.Errorf("%d timers are left", timers.Len())
+	}
+}
+
+func TestAQueueThatIsNeverRunLeavesNothing(t *testing.T) {
+	q := NewQueue[int]("numbers", timer.New(testingclock.NewFakeClock(time.Now())))
+	for i := range 100 {
+		q.Add(i)
+	}
+}
+
+func TestNothingIsBegunAfterTheEnd(t *testing.T) {
+	q := NewQueue[int]("numbers", timer.New(testingclock.NewFakeClock(time.Now())))
+	for i := range 100 {
+		q.Add(i)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	q.Run(ctx, 4, func(context.Context, int) error {
+		t.Error("worked on a key after the end")
+		return nil
+	})
+}
