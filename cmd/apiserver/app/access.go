@@ -1,0 +1,77 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"k8s.io/apiserver/pkg/authentication/request/x509"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/authorization/authorizerfactory"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/dynamiccertificates"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+
+	"arl.io/arl/cmd/apiserver/app/pki"
+)
+
+// adminUser is the user of the kubeconfig that a standalone server writes.
+const adminUser = "arl-admin"
+
+// servingHosts are the names by which clients on this machine may reach the
+// server, and the address it is told to listen on.
+func servingHosts(address net.IP) []string {
+	hosts := []string{"localhost", "127.0.0.1", "::1"}
+	if bound := address.String(); !address.IsUnspecified() && !slices.Contains(hosts, bound) {
+		hosts = append(hosts, bound)
+	}
+	return hosts
+}
+
+// clientAddress is where clients on this machine reach a server that listens on
+// the address and port.
+func clientAddress(address net.IP, port int) string {
+	if address.IsUnspecified() {
+		address = net.IPv4(127, 0, 0, 1)
+	}
+	return net.JoinHostPort(address.String(), strconv.Itoa(port))
+}
+
+// applyCertificates makes the server serve with, and trust, the authority's
+// certificates. The serving options then listen.
+func applyCertificates(config *genericapiserver.Config, serving *genericoptions.SecureServingOptions, ca *pki.Authority) error {
+	pair, err := ca.Serving("serving", servingHosts(serving.BindAddress))
+	if err != nil {
+		return err
+	}
+	if serving.BindPort == 0 {
+		// The generic options take 0 for "do not serve"; ours mean "any port".
+		address := net.JoinHostPort(serving.BindAddress.String(), "0")
+		serving.Listener, serving.BindPort, err = genericoptions.CreateListener(serving.BindNetwork, address, net.ListenConfig{})
+		if err != nil {
+			return err
+		}
+	}
+	serving.ServerCert.CertKey = genericoptions.CertKey{CertFile: pair.CertFile, KeyFile: pair.KeyFile}
+	if err := serving.WithLoopback().ApplyToConfig(config); err != nil {
+		return fmt.Errorf("listen on %s port %d: %w", serving.BindAddress, serving.BindPort, err)
+	}
+	return nil
+}
+
+// applyAccess lets in whoever shows a client certificate of the authority, and
+// lets the group system:masters do everything. There is no anonymous user and
+// no other rule: the server has one owner, the owner of the kubeconfig.
+func applyAccess(config *genericapiserver.Config, ca *pki.Authority) error {
+	clientCA, err := dynamiccertificates.NewDynamicCAContentFromFile("client-ca", ca.CAFile())
+	if err != nil {
+		return fmt.Errorf("load client certificate authority: %w", err)
+	}
+	if err := config.Authentication.ApplyClientCert(clientCA, config.SecureServing); err != nil {
+		return fmt.Errorf("use client certificate authority: %w", err)
+	}
+	config.Authentication.Authenticator = x509.NewDynamic(clientCA.VerifyOptions, x509.CommonNameUserConversion)
+	config.Authorization.Authorizer = authorizerfactory.NewPrivilegedGroups(user.SystemPrivilegedGroup)
+	return nil
+}

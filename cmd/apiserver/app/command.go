@@ -1,0 +1,72 @@
+// Package app puts the server together: it is the one place where API, storage,
+// scheduler and pod runtime meet. NewCommand is the way in; server.go says in
+// which order things are built, run and stopped.
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/cli/globalflag"
+	logsapi "k8s.io/component-base/logs/api/v1"
+
+	"arl.io/arl/cmd/apiserver/app/options"
+)
+
+// helpColumns is the width that help texts are wrapped to.
+const helpColumns = 100
+
+// NewCommand returns the arl-apiserver command. The server and its subcommands
+// stop when ctx ends.
+func NewCommand(ctx context.Context, version string) *cobra.Command {
+	o := options.New()
+	cmd := &cobra.Command{
+		Use:   "arl-apiserver",
+		Short: "Serve warm pools, sandboxes and tasks as a Kubernetes API",
+		Long: `arl-apiserver gives AI agents a place to run code within milliseconds.
+
+A WarmPool keeps pods started and idle, a Sandbox claims one of them, and a
+Task runs steps in a sandbox. All three are Kubernetes resources of the group
+arl.io, so kubectl and every Kubernetes client work with them.
+
+With --standalone it needs no cluster and no Docker: pods are containers on
+this machine, and kubectl uses the kubeconfig written to the data directory.`,
+		Example: `  arl-apiserver --standalone --data-dir ./arl-data
+  kubectl --kubeconfig ./arl-data/kubeconfig get warmpools`,
+		Version:       version,
+		Args:          cobra.NoArgs,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := prepare(o); err != nil {
+				return err
+			}
+			return Run(cmd.Context(), o, version)
+		},
+	}
+	cmd.SetContext(ctx)
+	sets := o.Flags()
+	globalflag.AddGlobalFlags(sets.FlagSet("global"), cmd.Name())
+	for _, set := range sets.FlagSets {
+		cmd.Flags().AddFlagSet(set)
+	}
+	cliflag.SetUsageAndHelpFunc(cmd, sets, helpColumns)
+	cmd.AddCommand(newDoctorCommand(), newPurgeCommand())
+	return cmd
+}
+
+// prepare turns parsed flags into options that can be run.
+func prepare(o *options.Options) error {
+	if err := o.Complete(); err != nil {
+		return err
+	}
+	if err := o.Validate(); err != nil {
+		return err
+	}
+	if err := logsapi.ValidateAndApply(o.Logs, nil); err != nil {
+		return fmt.Errorf("set up logging: %w", err)
+	}
+	return nil
+}

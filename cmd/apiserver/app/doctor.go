@@ -1,0 +1,41 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/pkg/podruntime/local/doctor"
+)
+
+// newDoctorCommand returns the command that looks at the machine before a server does.
+func newDoctorCommand() *cobra.Command {
+	o := options.New()
+	cmd := &cobra.Command{
+		Use:   "doctor",
+		Short: "Say what this machine can do for pods, and how to mend what is missing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Complete(); err != nil {
+				return err
+			}
+			report := doctor.Run(cmd.Context(), doctor.Config{
+				Dir:       filepath.Join(o.DataDir, runtimeDir),
+				AgentPath: o.Runtime.AgentPath,
+			})
+			if _, err := report.WriteTo(cmd.OutOrStdout()); err != nil {
+				return fmt.Errorf("print the report: %w", err)
+			}
+			if report.Failed() {
+				return errors.New("pods cannot run on this machine as it is")
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&o.DataDir, "data-dir", ".", "Where a server's data would be.")
+	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
+	return cmd
+}

@@ -1,0 +1,231 @@
+// Package options holds the flags of arl-apiserver: what they default to, how
+// they are completed and what makes them invalid. It builds nothing; package
+// app does that from completed options.
+package options
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
+	utilerrors "k8s.io/apimachinery/pkg/util/errors"
+	genericoptions "k8s.io/apiserver/pkg/server/options"
+	cliflag "k8s.io/component-base/cli/flag"
+	"k8s.io/component-base/logs"
+	logsapi "k8s.io/component-base/logs/api/v1"
+)
+
+// DefaultPort is the port a server listens on unless told otherwise.
+const DefaultPort = 7443
+
+// Options are the flags of the server. New fills in the defaults.
+type Options struct {
+	// Standalone says that this process is a whole installation on one machine.
+	Standalone bool
+	// DataDir holds all state: database, certificates, kubeconfig, containers.
+	DataDir string
+
+	Serving   *genericoptions.SecureServingOptions
+	Audit     *genericoptions.AuditOptions
+	Logs      *logs.Options
+	Storage   StorageOptions
+	Runtime   RuntimeOptions
+	Scheduler SchedulerOptions
+
+	// MaxRequestsInFlight and MaxMutatingRequestsInFlight bound the requests
+	// that are answered at the same time; more get 429.
+	MaxRequestsInFlight         int
+	MaxMutatingRequestsInFlight int
+	// ShutdownTimeout bounds how long a stopping server waits for open requests.
+	ShutdownTimeout time.Duration
+}
+
+// StorageOptions are the flags of the storage engine.
+type StorageOptions struct {
+	// Retention is how long old revisions are kept for watches and paginated lists.
+	Retention time.Duration
+	// RetentionBytes bounds the memory that old revisions take.
+	RetentionBytes ByteSize
+	// MinFree is the free space below which creates and updates are refused.
+	MinFree ByteSize
+}
+
+// RuntimeOptions are the flags of the local container runtime.
+type RuntimeOptions struct {
+	// AgentPath is the arl-agent binary that is started in every pod.
+	AgentPath string
+	// AllowHostImage permits the image "host".
+	AllowHostImage bool
+	// Parallelism is how many pods are started at the same time.
+	Parallelism int
+}
+
+// SchedulerOptions are the flags of the scheduler.
+type SchedulerOptions struct {
+	// TaskRetention is how long finished tasks without a TTL are kept.
+	TaskRetention time.Duration
+	// MaxExecutions bounds the tasks that run at the same time, in all sandboxes together.
+	MaxExecutions int
+}
+
+// New returns the options of a server started without flags.
+func New() *Options {
+	serving := genericoptions.NewSecureServingOptions()
+	serving.BindAddress = net.IPv4(127, 0, 0, 1)
+	serving.BindPort = DefaultPort
+	serving.HTTP2MaxStreamsPerConnection = 1000
+	return &Options{
+		Serving: serving,
+		Audit:   genericoptions.NewAuditOptions(),
+		Logs:    logs.NewOptions(),
+		Storage: StorageOptions{
+			Retention:      5 * time.Minute,
+			RetentionBytes: ByteSize{resource.MustParse("256Mi")},
+			MinFree:        ByteSize{resource.MustParse("64Mi")},
+		},
+		Runtime:                     RuntimeOptions{Parallelism: 2 * runtime.NumCPU()},
+		Scheduler:                   SchedulerOptions{TaskRetention: time.Hour, MaxExecutions: 1024},
+		MaxRequestsInFlight:         4000,
+		MaxMutatingRequestsInFlight: 2000,
+		ShutdownTimeout:             15 * time.Second,
+	}
+}
+
+// Flags returns the flags, grouped for help.
+func (o *Options) Flags() cliflag.NamedFlagSets {
+	var sets cliflag.NamedFlagSets
+	fs := sets.FlagSet("mode")
+	fs.BoolVar(&o.Standalone, "standalone", o.Standalone,
+		"Run as a whole installation on this machine: own certificates, own kubeconfig, pods as local containers.")
+	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
+		"Directory of all state: database, certificates, kubeconfig and containers. Made if missing. One server at a time may use it. Required.")
+
+	fs = sets.FlagSet("storage")
+	fs.DurationVar(&o.Storage.Retention, "storage-retention", o.Storage.Retention,
+		"How long old revisions are kept for watches to resume from and for paginated lists.")
+	fs.Var(&o.Storage.RetentionBytes, "storage-retention-size",
+		"Memory that old revisions may take; more are dropped before their time.")
+	fs.Var(&o.Storage.MinFree, "storage-min-free",
+		"Free disk space below which creates and updates are refused. Deletes go on. 0 turns the check off.")
+
+	fs = sets.FlagSet("runtime")
+	fs.StringVar(&o.Runtime.AgentPath, "agent-path", o.Runtime.AgentPath,
+		"The arl-agent binary that is started in every pod. Default: arl-agent beside this binary.")
+	fs.BoolVar(&o.Runtime.AllowHostImage, "allow-host-image", o.Runtime.AllowHostImage,
+		"Permit pods of the image \"host\": this machine's own files, read-only beneath an overlay. For trying things out.")
+	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
+		"How many pods are started at the same time.")
+
+	fs = sets.FlagSet("scheduler")
+	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
+		"How long a finished task without ttlSecondsAfterFinished is kept.")
+	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
+		"How many tasks run at the same time in all sandboxes together.")
+
+	o.Serving.AddFlags(sets.FlagSet("serving"))
+	fs = sets.FlagSet("serving")
+	fs.Lookup("secure-port").Usage = "The port to serve HTTPS on. 0 picks a free one; the kubeconfig names it."
+	fs.IntVar(&o.MaxRequestsInFlight, "max-requests-inflight", o.MaxRequestsInFlight,
+		"How many reading requests are answered at the same time; more get 429.")
+	fs.IntVar(&o.MaxMutatingRequestsInFlight, "max-mutating-requests-inflight", o.MaxMutatingRequestsInFlight,
+		"How many writing requests are answered at the same time; more get 429.")
+	fs.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout,
+		"How long a stopping server waits for open requests.")
+
+	o.Audit.AddFlags(sets.FlagSet("audit"))
+	logsapi.AddFlags(o.Logs, sets.FlagSet("logs"))
+	return sets
+}
+
+// Complete fills in what other options or the environment decide.
+func (o *Options) Complete() error {
+	if o.DataDir != "" {
+		dir, err := filepath.Abs(o.DataDir)
+		if err != nil {
+			return fmt.Errorf("--data-dir: %w", err)
+		}
+		o.DataDir = dir
+	}
+	if o.Runtime.AgentPath == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return fmt.Errorf("find this binary's folder: %w", err)
+		}
+		o.Runtime.AgentPath = filepath.Join(filepath.Dir(self), "arl-agent")
+	}
+	agent, err := filepath.Abs(o.Runtime.AgentPath)
+	if err != nil {
+		return fmt.Errorf("--agent-path: %w", err)
+	}
+	o.Runtime.AgentPath = agent
+	return nil
+}
+
+// Validate returns everything that is wrong with completed options.
+func (o *Options) Validate() error {
+	var errs []error
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if !o.Standalone {
+		wrong("--standalone: must be given; this server runs on one machine, with pods as local containers")
+	}
+	if o.DataDir == "" {
+		wrong("--data-dir: must be given, for instance --data-dir ./arl-data")
+	}
+	if o.Storage.Retention <= 0 {
+		wrong("--storage-retention: must be more than 0, is %s", o.Storage.Retention)
+	}
+	if o.Storage.RetentionBytes.Value() < 1<<20 {
+		wrong("--storage-retention-size: must be at least 1Mi, is %s", &o.Storage.RetentionBytes)
+	}
+	if o.Storage.MinFree.Value() < 0 {
+		wrong("--storage-min-free: must not be negative, is %s", &o.Storage.MinFree)
+	}
+	if info, err := os.Stat(o.Runtime.AgentPath); err != nil {
+		wrong("--agent-path: %w; build it with 'make build' or name it", err)
+	} else if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		wrong("--agent-path: %s is not an executable file", o.Runtime.AgentPath)
+	}
+	for name, value := range map[string]int{
+		"pod-start-parallelism":          o.Runtime.Parallelism,
+		"max-executions":                 o.Scheduler.MaxExecutions,
+		"max-requests-inflight":          o.MaxRequestsInFlight,
+		"max-mutating-requests-inflight": o.MaxMutatingRequestsInFlight,
+	} {
+		if value < 1 {
+			wrong("--%s: must be at least 1, is %d", name, value)
+		}
+	}
+	if o.Scheduler.TaskRetention < 0 {
+		wrong("--task-retention: must not be negative, is %s", o.Scheduler.TaskRetention)
+	}
+	if o.ShutdownTimeout <= 0 {
+		wrong("--shutdown-timeout: must be more than 0, is %s", o.ShutdownTimeout)
+	}
+	errs = append(errs, o.Serving.Validate()...)
+	errs = append(errs, o.Audit.Validate()...)
+	if agg := utilerrors.NewAggregate(errs); agg != nil {
+		return errors.Join(agg.Errors()...)
+	}
+	return nil
+}
+
+// ByteSize is a flag that takes a quantity of bytes, such as 64Mi.
+type ByteSize struct{ resource.Quantity }
+
+// Set parses a quantity of bytes.
+func (b *ByteSize) Set(text string) error {
+	quantity, err := resource.ParseQuantity(text)
+	if err != nil {
+		return fmt.Errorf("%q is not a size such as 64Mi or 1G", text)
+	}
+	b.Quantity = quantity
+	return nil
+}
+
+// Type names the kind of value in help texts.
+func (b *ByteSize) Type() string { return "size" }

@@ -1,0 +1,78 @@
+package options
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/spf13/pflag"
+)
+
+// parse returns completed options for the given flags, in a folder with an agent.
+func parse(t *testing.T, args ...string) *Options {
+	t.Helper()
+	o := New()
+	fs := pflag.NewFlagSet("test", pflag.ContinueOnError)
+	for _, set := range o.Flags().FlagSets {
+		fs.AddFlagSet(set)
+	}
+	agent := filepath.Join(t.TempDir(), "arl-agent")
+	if err := os.WriteFile(agent, nil, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := fs.Parse(append([]string{"--agent-path", agent}, args...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.Complete(); err != nil {
+		t.Fatal(err)
+	}
+	return o
+}
+
+func TestValidate(t *testing.T) {
+	good := []string{"--standalone", "--data-dir", "d"}
+	tests := []struct {
+		name string
+		args []string
+		want string // part of the error; "" for none
+	}{
+		{name: "defaults", args: good},
+		{name: "port picked by the system", args: append(good, "--secure-port=0")},
+		{name: "no mode", args: []string{"--data-dir", "d"}, want: "--standalone: must be given"},
+		{name: "no directory", args: []string{"--standalone"}, want: "--data-dir: must be given"},
+		{name: "retention", args: append(good, "--storage-retention=0s"), want: "--storage-retention: must be more than 0"},
+		{name: "retention size", args: append(good, "--storage-retention-size=1k"), want: "--storage-retention-size: must be at least 1Mi, is 1k"},
+		{name: "free space", args: append(good, "--storage-min-free=-1"), want: "--storage-min-free: must not be negative"},
+		{name: "no such agent", args: append(good, "--agent-path=/nowhere/agent"), want: "--agent-path: stat /nowhere/agent"},
+		{name: "agent is a folder", args: append(good, "--agent-path=/"), want: "--agent-path: / is not an executable file"},
+		{name: "parallelism", args: append(good, "--pod-start-parallelism=0"), want: "--pod-start-parallelism: must be at least 1"},
+		{name: "executions", args: append(good, "--max-executions=-3"), want: "--max-executions: must be at least 1, is -3"},
+		{name: "task retention", args: append(good, "--task-retention=-1s"), want: "--task-retention: must not be negative"},
+		{name: "port", args: append(good, "--secure-port=70000"), want: "--secure-port 70000"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			err := parse(t, tt.args...).Validate()
+			switch {
+			case tt.want == "" && err != nil:
+				t.Errorf("unexpected error: %v", err)
+			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
+				t.Errorf("got %v, want an error with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestDataDirIsMadeAbsolute(t *testing.T) {
+	if o := parse(t, "--data-dir", "here"); !filepath.IsAbs(o.DataDir) {
+		t.Errorf("got %q", o.DataDir)
+	}
+}
+
+func TestByteSizeRefusesNonsense(t *testing.T) {
+	var size ByteSize
+	if err := size.Set("lots"); err == nil || !strings.Contains(err.Error(), "64Mi") {
+		t.Errorf("got %v, want an error with an example", err)
+	}
+}

@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/spf13/cobra"
+
+	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local"
+	"arl.io/arl/pkg/storage/kv"
+)
+
+// newPurgeCommand returns the command that removes what a stopped server left running.
+func newPurgeCommand() *cobra.Command {
+	o := options.New()
+	cmd := &cobra.Command{
+		Use:   "purge --data-dir DIR",
+		Short: "Remove all containers of a standalone server that has stopped",
+		Long: `Remove all containers of a standalone server that has stopped.
+
+Containers outlive the server, so that a restart finds them and what runs in
+them. purge ends them and frees what they hold. Objects stay as they are; a
+server that is started afterwards fails the sandboxes that were in use and
+fills its pools anew.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.Complete(); err != nil {
+				return err
+			}
+			return purge(cmd.Context(), o, cmd.OutOrStdout())
+		},
+	}
+	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "The stopped server's data directory.")
+	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
+	if err := cmd.MarkFlagRequired("data-dir"); err != nil {
+		panic(err) // the flag is defined two lines above
+	}
+	return cmd
+}
+
+func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
+	if _, err := os.Stat(o.DataDir); errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(out, "%s does not exist: nothing to remove\n", o.DataDir)
+		return nil
+	}
+	unlock, err := lockStorage(o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	pods, err := local.New(ctx, local.Config{Dir: filepath.Join(o.DataDir, runtimeDir), AgentPath: o.Runtime.AgentPath})
+	if err != nil {
+		return fmt.Errorf("set up the container runtime: %w", err)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	p := &purger{found: map[podruntime.Key]podruntime.Pod{}, synced: make(chan struct{}), empty: make(chan struct{})}
+	ended := make(chan struct{})
+	var runErr error
+	go func() {
+		defer close(ended)
+		runErr = pods.Run(ctx, p)
+	}()
+
+	removed, err := p.removeAll(ctx, pods, ended)
+	stop()
+	<-ended
+	fmt.Fprintf(out, "%d containers removed\n", removed)
+	return errors.Join(err, runErr)
+}
+
+// lockStorage keeps a server from starting meanwhile. A database that cannot be
+// opened for any other reason than that a server has it does not matter here.
+func lockStorage(o *options.Options) (unlock func() error, err error) {
+	dir := filepath.Join(o.DataDir, storageDir)
+	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+		return func() error { return nil }, nil
+	}
+	db, err := kv.Open(dir, kv.Options{})
+	if errors.Is(err, kv.ErrLocked) {
+		return nil, fmt.Errorf("a server uses %s: stop it first: %w", o.DataDir, err)
+	}
+	if err != nil {
+		return func() error { return nil }, nil
+	}
+	return db.Close, nil
+}
+
+// purger keeps count of the pods there are.
+type purger struct {
+	synced chan struct{}
+	empty  chan struct{}
+
+	mu       sync.Mutex
+	isSynced bool
+	found    map[podruntime.Key]podruntime.Pod
+}
+
+var _ podruntime.Handler = (*purger)(nil)
+
+// PodChanged implements podruntime.Handler.
+func (p *purger) PodChanged(event podruntime.Event) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if event.Deleted {
+		delete(p.found, event.Pod.Key)
+		p.noticeEmptyLocked()
+		return
+	}
+	p.found[event.Pod.Key] = event.Pod
+}
+
+// PodsSynced implements podruntime.Handler.
+func (p *purger) PodsSynced() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.isSynced = true
+	close(p.synced)
+	p.noticeEmptyLocked()
+}
+
+func (p *purger) noticeEmptyLocked() {
+	if p.isSynced && len(p.found) == 0 {
+		select {
+		case <-p.empty:
+		default:
+			close(p.empty)
+		}
+	}
+}
+
+// removeAll returns how many pods there were, once none is left.
+func (p *purger) removeAll(ctx context.Context, pods podruntime.Runtime, ended <-chan struct{}) (int, error) {
+	select {
+	case <-p.synced:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-ended:
+		return 0, errors.New("the container runtime stopped before it had found its containers")
+	}
+	p.mu.Lock()
+	all := make([]podruntime.Pod, 0, len(p.found))
+	for _, pod := range p.found {
+		all = append(all, pod)
+	}
+	p.mu.Unlock()
+	for _, pod := range all {
+		if err := pods.Delete(ctx, pod.Key, pod.UID); err != nil && !errors.Is(err, podruntime.ErrNotFound) {
+			return 0, fmt.Errorf("remove %s: %w", pod.Key, err)
+		}
+	}
+	select {
+	case <-p.empty:
+		return len(all), nil
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case <-ended:
+		return 0, errors.New("the container runtime stopped before its containers were gone")
+	}
+}

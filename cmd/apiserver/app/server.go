@@ -1,0 +1,243 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/go-logr/logr"
+	"golang.org/x/sync/errgroup"
+	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/healthz"
+	"k8s.io/client-go/rest"
+	"k8s.io/klog/v2"
+	"k8s.io/utils/clock"
+
+	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/cmd/apiserver/app/pki"
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/apiserver"
+	"arl.io/arl/pkg/apiserver/inprocess"
+	"arl.io/arl/pkg/generated/clientset/versioned"
+	"arl.io/arl/pkg/generated/informers/externalversions"
+	"arl.io/arl/pkg/podruntime/local"
+	"arl.io/arl/pkg/scheduler"
+	"arl.io/arl/pkg/storage/bolt"
+	"arl.io/arl/pkg/storage/kv"
+)
+
+// Folders of the data directory.
+const (
+	storageDir = "storage"
+	pkiDir     = "pki"
+	runtimeDir = "runtime"
+)
+
+// Run serves until ctx ends and everything has stopped, or something failed
+// that cannot be gone on without.
+//
+// The database is opened first, because its lock is what keeps two servers off
+// one directory. Stopping goes the other way round: first the scheduler, while
+// its writes are still answered; then requests; then what keeps the database in
+// order; the database last. Pods go on.
+func Run(ctx context.Context, o *options.Options, version string) (err error) {
+	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
+		return fmt.Errorf("make the data directory: %w", err)
+	}
+	db, err := openStorage(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if closeErr := db.Close(); closeErr != nil {
+			err = errors.Join(err, fmt.Errorf("close the database: %w", closeErr))
+		}
+	}()
+	s, err := newServer(ctx, o, version, db)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx)
+}
+
+// openStorage opens the database of the data directory, alone.
+func openStorage(ctx context.Context, o *options.Options) (*kv.DB, error) {
+	db, err := kv.Open(filepath.Join(o.DataDir, storageDir), kv.Options{
+		MinFreeBytes: uint64(o.Storage.MinFree.Value()),
+		Logger:       slog.New(logr.ToSlogHandler(klog.FromContext(ctx).WithName("storage"))),
+	})
+	if errors.Is(err, kv.ErrLocked) {
+		return nil, fmt.Errorf("another server uses %s: stop it, or give this one a --data-dir of its own: %w", o.DataDir, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open the database: %w", err)
+	}
+	return db, nil
+}
+
+// server is everything that runs.
+type server struct {
+	db         *kv.DB
+	compactor  *bolt.Compactor
+	expirer    *bolt.Expirer
+	scheduler  *scheduler.Scheduler
+	api        *genericapiserver.GenericAPIServer
+	kubeconfig string
+	address    string
+}
+
+func newServer(ctx context.Context, o *options.Options, version string, db *kv.DB) (*server, error) {
+	clk := clock.RealClock{}
+	s := &server{
+		db:      db,
+		expirer: bolt.NewExpirer(db, clk),
+		compactor: bolt.NewCompactor(bolt.CompactorConfig{
+			DB: db, Clock: clk, Retention: o.Storage.Retention, MaxLogBytes: o.Storage.RetentionBytes.Value(),
+		}),
+	}
+	config := apiserver.NewConfig(version)
+	if err := s.applyGeneric(&config.GenericConfig.Config, o, clk); err != nil {
+		return nil, err
+	}
+	storage, err := bolt.NewRESTOptionsGetter(bolt.RESTOptionsConfig{
+		Backend:            bolt.Backend{DB: db, Expirer: s.expirer, Clock: clk},
+		Codec:              apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
+		StorageVersion:     v1alpha1.SchemeGroupVersion,
+		ObjectCountTracker: config.GenericConfig.StorageObjectCountTracker,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up storage: %w", err)
+	}
+	config.GenericConfig.RESTOptionsGetter = storage
+	self := inprocess.New()
+	if s.scheduler, err = newScheduler(ctx, o, selfConfig(config.GenericConfig.LoopbackClientConfig, self), clk); err != nil {
+		return nil, err
+	}
+	config.Extra.Allocator = s.scheduler
+	config.Extra.HealthChecks = []healthz.HealthChecker{healthz.NamedCheck("storage", s.checkStorage)}
+	config.Extra.ReadyChecks = []healthz.HealthChecker{s.scheduler}
+	if s.api, err = config.Complete().New(); err != nil {
+		return nil, err
+	}
+	s.api.ShutdownTimeout = o.ShutdownTimeout
+	serveNamespaces(s.api)
+	self.Serve(s.api.Handler)
+	return s, nil
+}
+
+// applyGeneric fills the generic server's config from the options: certificates,
+// the listener, who may do what, limits and audit.
+func (s *server) applyGeneric(config *genericapiserver.Config, o *options.Options, clk clock.PassiveClock) error {
+	ca, err := pki.Ensure(filepath.Join(o.DataDir, pkiDir), clk)
+	if err != nil {
+		return err
+	}
+	if err := applyCertificates(config, o.Serving, ca); err != nil {
+		return err
+	}
+	if err := applyAccess(config, ca); err != nil {
+		return err
+	}
+	s.address = clientAddress(o.Serving.BindAddress, o.Serving.BindPort)
+	config.ExternalAddress = s.address
+	config.MaxRequestsInFlight = o.MaxRequestsInFlight
+	config.MaxMutatingRequestsInFlight = o.MaxMutatingRequestsInFlight
+	config.ShutdownWatchTerminationGracePeriod = o.ShutdownTimeout
+	if err := o.Audit.ApplyTo(config); err != nil {
+		return fmt.Errorf("set up audit: %w", err)
+	}
+	admin, err := ca.Client("admin", adminUser, []string{"system:masters"})
+	if err != nil {
+		return err
+	}
+	s.kubeconfig, err = writeKubeconfig(o.DataDir, "https://"+s.address, ca.CAFile(), admin)
+	return err
+}
+
+// selfConfig is that of a client which is the server itself: the loopback
+// client's rights without the network, and without a limit on the client's
+// side, because what the scheduler writes is what users wait for.
+func selfConfig(loopback *rest.Config, transport http.RoundTripper) *rest.Config {
+	return &rest.Config{
+		Host: loopback.Host, BearerToken: loopback.BearerToken, Transport: transport,
+		QPS: -1, UserAgent: "arl-scheduler",
+	}
+}
+
+func newScheduler(ctx context.Context, o *options.Options, self *rest.Config, clk clock.WithTicker) (*scheduler.Scheduler, error) {
+	pods, err := local.New(ctx, local.Config{
+		Dir:            filepath.Join(o.DataDir, runtimeDir),
+		AgentPath:      o.Runtime.AgentPath,
+		AllowHostImage: o.Runtime.AllowHostImage,
+		Parallelism:    o.Runtime.Parallelism,
+		Clock:          clk,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the container runtime: %w", err)
+	}
+	client, err := versioned.NewForConfig(self)
+	if err != nil {
+		return nil, fmt.Errorf("make the scheduler's client: %w", err)
+	}
+	s, err := scheduler.New(scheduler.Config{
+		Client:              client,
+		Informers:           externalversions.NewSharedInformerFactory(client, 0),
+		Runtime:             pods,
+		Clock:               clk,
+		TaskRetention:       o.Scheduler.TaskRetention,
+		MaxExecutions:       o.Scheduler.MaxExecutions,
+		PodStartParallelism: o.Runtime.Parallelism,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("set up the scheduler: %w", err)
+	}
+	return s, nil
+}
+
+// checkStorage fails once the database has: nothing more can be written, and
+// only a new start shows what was.
+func (s *server) checkStorage(*http.Request) error { return s.db.Err() }
+
+// run serves until ctx ends or a part fails.
+func (s *server) run(ctx context.Context) error {
+	logger := klog.FromContext(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+
+	// What serves requests outlives the requests: it is stopped after them.
+	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopBackground()
+	group.Go(func() error { return s.compactor.Run(background) })
+	group.Go(func() error { return s.expirer.Run(background) })
+	group.Go(func() error {
+		select {
+		case <-s.db.Failed():
+			return fmt.Errorf("the database has failed and is given up, nothing acknowledged is lost: %w", s.db.Err())
+		case <-background.Done():
+			return nil
+		}
+	})
+	scheduling, stopScheduling := context.WithCancel(background)
+	scheduled := make(chan struct{})
+	err := s.api.AddPreShutdownHook("stop-scheduler", func() error {
+		stopScheduling()
+		<-scheduled
+		return nil
+	})
+	group.Go(func() error {
+		defer close(scheduled)
+		return s.scheduler.Run(scheduling)
+	})
+	group.Go(func() error {
+		defer stopBackground()
+		if err != nil {
+			return fmt.Errorf("have the scheduler stopped first: %w", err)
+		}
+		return s.api.PrepareRun().RunWithContext(ctx)
+	})
+	logger.Info("Serving", "address", s.address, "kubeconfig", s.kubeconfig)
+	return group.Wait()
+}
