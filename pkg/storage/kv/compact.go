@@ -153,8 +153,11 @@ func (f *files) roomToFold(o Options, bytes int64) error {
 
 func (s slice) diskSize() int64 {
 	n := s.bytes
-	for key := range s.changes {
+	for key, c := range s.changes {
 		n += int64(recordHead + recordCRC + len(key) + 32)
+		if c.cur != nil {
+			n += int64(tagSize * len(c.cur.Tags))
+		}
 	}
 	return n
 }

@@ -65,6 +65,11 @@ func (db *DB) Apply(ctx context.Context, op Op) (Entry, error) {
 	if !op.Delete && len(op.Value) > db.opts.MaxValueBytes {
 		return Entry{}, fmt.Errorf("%w: value of %d bytes, allowed are %d", ErrTooLarge, len(op.Value), db.opts.MaxValueBytes)
 	}
+	if !op.Delete {
+		if err := checkTags(op.Tags); err != nil {
+			return Entry{}, err
+		}
+	}
 	r := &request{op: op, done: make(chan struct{})}
 	select {
 	case db.requests <- r:
@@ -75,6 +80,19 @@ func (db *DB) Apply(ctx context.Context, op Op) (Entry, error) {
 	}
 	<-r.done
 	return r.entry, r.err
+}
+
+// checkTags guards the index against what would leave keys in it for ever.
+func checkTags(tags []uint64) error {
+	if len(tags) > MaxTags {
+		return fmt.Errorf("%w: %d tags, allowed are %d", ErrTooLarge, len(tags), MaxTags)
+	}
+	for i := 1; i < len(tags); i++ {
+		if tags[i-1] >= tags[i] {
+			return fmt.Errorf("tags of a write must be strictly ascending, they are %x", tags)
+		}
+	}
+	return nil
 }
 
 // Snapshot returns the newest published state.
@@ -118,7 +136,7 @@ func (db *DB) Stats() Stats {
 	return Stats{
 		Revision:          r.rev,
 		CompactedRevision: r.compacted,
-		Keys:              r.tree.Len(),
+		Keys:              r.tree.len(),
 		LogEntries:        r.rev - r.compacted,
 		LogBytes:          r.logMemory,
 		LogRecordBytes:    r.logDisk,

@@ -1,5 +1,8 @@
 package kv
 
+// MaxTags is how many tags a key may have.
+const MaxTags = 64
+
 // Entry is a live key. It is shared: Value must not be modified.
 type Entry struct {
 	Key   string
@@ -8,17 +11,22 @@ type Entry struct {
 	CreateRev, ModRev int64
 	// Expiry is in seconds of the Unix epoch; 0: none. It is kept, and nothing is done with it.
 	Expiry int64
+	// Tags are what AscendTag finds the key by, ascending. They are shared, too.
+	Tags []uint64
 }
 
 // Op is one conditional write. There is no unconditional write.
 type Op struct {
 	Key string
-	// Delete removes the key; Value and Expiry are ignored.
+	// Delete removes the key; Value, Expiry and Tags are ignored.
 	Delete bool
 	// Value is kept as it is passed: it must not be modified afterwards.
 	Value []byte
 	// Expiry is stored with the value. See Entry.
 	Expiry int64
+	// Tags are numbers to find the key by, strictly ascending, at most MaxTags.
+	// What a number stands for is the caller's affair. They are kept as passed.
+	Tags []uint64
 	// Expect is the ModRev the key must have; 0: the key must not exist (so a
 	// delete with 0 is always a conflict).
 	Expect int64

@@ -65,7 +65,7 @@ func (h *history) derive(ctx context.Context, r *root, rev int64) (Snapshot, err
 			base = s
 		}
 	}
-	out := Snapshot{tree: base.tree.Clone(), rev: rev, compacted: r.compacted}
+	out := Snapshot{tree: base.tree.clone(), rev: rev, compacted: r.compacted}
 	for undo := base.rev; undo > rev; undo-- {
 		if undo%undoCheck == 0 && ctx.Err() != nil {
 			return Snapshot{}, ctx.Err()

@@ -73,7 +73,7 @@ func (l *loader) state(tx *bolt.Tx) error {
 			return fmt.Errorf("%w: key %q is of revision %d, created at %d, in a state of revision %d",
 				ErrCorrupt, k, e.ModRev, e.CreateRev, l.next.compacted)
 		}
-		l.next.tree.ReplaceOrInsert(e)
+		l.next.tree.replace(nil, e)
 		return nil
 	})
 }
@@ -137,7 +137,7 @@ func (l *loader) replay(rev int64, b []byte) error {
 // resolve finds what the write replaced, and checks that it is what the writer saw.
 func (l *loader) resolve(rev int64, lr logRecord) (record, error) {
 	key := string(lr.key)
-	prev, exists := l.next.tree.Get(&Entry{Key: key})
+	prev, exists := l.next.tree.get(key)
 	var prevRev int64
 	createRev := rev
 	if exists {
@@ -148,7 +148,7 @@ func (l *loader) resolve(rev int64, lr logRecord) (record, error) {
 	}
 	r := record{prev: prev}
 	if lr.op == opPut {
-		r.cur = &Entry{Key: key, Value: append([]byte{}, lr.value...), CreateRev: createRev, ModRev: rev, Expiry: lr.expiry}
+		r.cur = &Entry{Key: key, Value: append([]byte{}, lr.value...), CreateRev: createRev, ModRev: rev, Expiry: lr.expiry, Tags: lr.tags}
 	}
 	return r, nil
 }

@@ -184,7 +184,7 @@ func recordRefusals() []refusal {
 		{"log record is damaged", logValue(350, flip(recordHead+3)), ErrCorrupt, logName, "revision 350"},
 		{"log record is cut short", logValue(350, func(v []byte) []byte { return v[:20] }), ErrCorrupt, logName, "revision 350"},
 		{"log record of another version", logValue(350, reseal(0, 9, revKey(350))), ErrFormat, logName, "version 9"},
-		{"log record with an unknown flag", logValue(350, reseal(2, 1, revKey(350))), ErrFormat, logName, "flags 01"},
+		{"log record with more tags than fit", logValue(350, reseal(2, 60, revKey(350))), ErrCorrupt, logName, "60 tags"},
 		{"log record with an unknown operation", logValue(350, reseal(1, 9, revKey(350))), ErrCorrupt, logName, "revision 350"},
 		{"log record does not follow", logValue(350, reseal(16, 0xee, revKey(350))), ErrCorrupt, logName, "revision 350"},
 		{"log record is missing", func(t *testing.T, log, _ string) {

@@ -11,10 +11,12 @@ import (
 // except revisions that serve as keys, which must sort.
 //
 //	header  magic[8] format u32 kind u32 id[16] compacted i64          crc u32
-//	log     version u8 op u8 flags u16 keyLen u32
-//	        createRev i64 prevRev i64 expiry i64 key value             crc u32
-//	state   version u8 0 u8 flags u16 0 u32
-//	        createRev i64 modRev i64 expiry i64 value                  crc u32
+//	log     version u8 op u8 tags u16 keyLen u32
+//	        createRev i64 prevRev i64 expiry i64 tag u64... key value  crc u32
+//	state   version u8 0 u8 tags u16 0 u32
+//	        createRev i64 modRev i64 expiry i64 tag u64... value       crc u32
+//
+// The tags are as many as the head says.
 //
 // A log record's checksum covers its revision too, a state record's its key,
 // so that a record found in the wrong place is seen.
@@ -24,6 +26,7 @@ const (
 
 	recordHead = 32
 	recordCRC  = 4
+	tagSize    = 8
 	headerSize = 8 + 4 + 4 + 16 + 8 + recordCRC
 	revKeySize = 8
 )
@@ -102,10 +105,11 @@ func revKey(rev int64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, revKeySize), uint64(rev))
 }
 
-// logRecord is a decoded log record. key and value alias what was decoded.
+// logRecord is a decoded log record. key and value alias what was decoded, tags do not.
 type logRecord struct {
 	op                         op
 	createRev, prevRev, expiry int64
+	tags                       []uint64
 	key, value                 []byte
 }
 
@@ -113,17 +117,18 @@ type logRecord struct {
 func appendLogRecord(b []byte, rev int64, r record) []byte {
 	start := len(b)
 	kind, key := r.op(), r.key()
-	b = append(b, recordVersion, byte(kind), 0, 0)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(key)))
 	var createRev, prevRev, expiry int64
+	var tags []uint64
 	var value []byte
 	if r.prev != nil {
 		createRev, prevRev = r.prev.CreateRev, r.prev.ModRev
 	}
 	if r.cur != nil {
-		createRev, expiry, value = r.cur.CreateRev, r.cur.Expiry, r.cur.Value
+		createRev, expiry, tags, value = r.cur.CreateRev, r.cur.Expiry, r.cur.Tags, r.cur.Value
 	}
+	b = appendHead(b, byte(kind), len(tags), len(key))
 	b = appendRevs(b, createRev, prevRev, expiry)
+	b = appendTags(b, tags)
 	b = append(b, key...)
 	b = append(b, value...)
 	return seal(b, start, revKey(rev))
@@ -136,6 +141,10 @@ func decodeLogRecord(rev int64, b []byte) (logRecord, error) {
 	r := logRecord{op: op(b[1])}
 	r.createRev, r.prevRev, r.expiry = revs(b)
 	body := b[recordHead : len(b)-recordCRC]
+	var err error
+	if r.tags, body, err = splitTags(b, body); err != nil {
+		return logRecord{}, err
+	}
 	keyLen := int64(binary.LittleEndian.Uint32(b[4:]))
 	if keyLen > int64(len(body)) || r.op < opMark || r.op > opDelete || (r.op != opMark) != (keyLen > 0) {
 		return logRecord{}, fmt.Errorf("%w: record makes no sense", ErrCorrupt)
@@ -146,9 +155,10 @@ func decodeLogRecord(rev int64, b []byte) (logRecord, error) {
 
 // encodeStateRecord encodes what state.db keeps under e.Key.
 func encodeStateRecord(e *Entry) []byte {
-	b := make([]byte, 0, recordHead+len(e.Value)+recordCRC)
-	b = append(b, recordVersion, 0, 0, 0, 0, 0, 0, 0)
+	b := make([]byte, 0, recordHead+tagSize*len(e.Tags)+len(e.Value)+recordCRC)
+	b = appendHead(b, 0, len(e.Tags), 0)
 	b = appendRevs(b, e.CreateRev, e.ModRev, e.Expiry)
+	b = appendTags(b, e.Tags)
 	b = append(b, e.Value...)
 	return seal(b, 0, []byte(e.Key))
 }
@@ -158,7 +168,11 @@ func decodeStateRecord(k, b []byte) (*Entry, error) {
 	if err := checkRecord(b, k); err != nil {
 		return nil, err
 	}
-	e := &Entry{Key: string(k), Value: append([]byte{}, b[recordHead:len(b)-recordCRC]...)}
+	tags, value, err := splitTags(b, b[recordHead:len(b)-recordCRC])
+	if err != nil {
+		return nil, err
+	}
+	e := &Entry{Key: string(k), Value: append([]byte{}, value...), Tags: tags}
 	e.CreateRev, e.ModRev, e.Expiry = revs(b)
 	return e, nil
 }
@@ -169,10 +183,42 @@ func checkRecord(b, prefix []byte) error {
 		return fmt.Errorf("%w: record is cut short", ErrCorrupt)
 	case !checksumOK(b, prefix):
 		return fmt.Errorf("%w: record checksum does not match", ErrCorrupt)
-	case b[0] != recordVersion || b[2] != 0 || b[3] != 0:
-		return fmt.Errorf("%w: record version %d, flags %x", ErrFormat, b[0], b[2:4])
+	case b[0] != recordVersion:
+		return fmt.Errorf("%w: record version %d, this program reads %d", ErrFormat, b[0], recordVersion)
 	}
 	return nil
+}
+
+func appendHead(b []byte, kind byte, tags, keyLen int) []byte {
+	b = append(b, recordVersion, kind)
+	b = binary.LittleEndian.AppendUint16(b, uint16(tags))
+	return binary.LittleEndian.AppendUint32(b, uint32(keyLen))
+}
+
+func appendTags(b []byte, tags []uint64) []byte {
+	for _, tag := range tags {
+		b = binary.LittleEndian.AppendUint64(b, tag)
+	}
+	return b
+}
+
+// splitTags takes the tags, which are as many as the head of b says, off body.
+func splitTags(b, body []byte) (tags []uint64, rest []byte, err error) {
+	n := int(binary.LittleEndian.Uint16(b[2:]))
+	if n > MaxTags || n*tagSize > len(body) {
+		return nil, nil, fmt.Errorf("%w: record of %d bytes cannot have %d tags", ErrCorrupt, len(b), n)
+	}
+	if n == 0 {
+		return nil, body, nil
+	}
+	tags = make([]uint64, n)
+	for i := range tags {
+		tags[i] = binary.LittleEndian.Uint64(body[i*tagSize:])
+		if i > 0 && tags[i-1] >= tags[i] {
+			return nil, nil, fmt.Errorf("%w: tags are not ascending", ErrCorrupt)
+		}
+	}
+	return tags, body[n*tagSize:], nil
 }
 
 func appendRevs(b []byte, createRev, rev, expiry int64) []byte {

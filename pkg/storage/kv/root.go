@@ -1,21 +1,5 @@
 package kv
 
-import (
-	"strings"
-
-	"github.com/google/btree"
-)
-
-// treeDegree trades the depth of the tree for the bytes copied when a commit
-// changes a node that a published root shares.
-const treeDegree = 16
-
-type tree = btree.BTreeG[*Entry]
-
-func newTree() *tree {
-	return btree.NewG(treeDegree, func(a, b *Entry) bool { return a.Key < b.Key })
-}
-
 // root is all there is at one revision. It never changes once published.
 type root struct {
 	rev, compacted int64
@@ -34,24 +18,10 @@ func (r *root) snapshot() Snapshot {
 }
 
 // apply changes t as the write says.
-func (r record) apply(t *tree) {
-	switch r.op() {
-	case opPut:
-		t.ReplaceOrInsert(r.cur)
-	case opDelete:
-		t.Delete(r.prev)
-	}
-}
+func (r record) apply(t *tree) { t.replace(r.prev, r.cur) }
 
 // undo takes the write back.
-func (r record) undo(t *tree) {
-	switch {
-	case r.prev != nil:
-		t.ReplaceOrInsert(r.prev)
-	case r.cur != nil:
-		t.Delete(r.cur)
-	}
-}
+func (r record) undo(t *tree) { t.replace(r.cur, r.prev) }
 
 // Snapshot is an immutable view of the keys at one revision. It is free to
 // take and to hold, also after Close, and safe for concurrent use; while held it keeps in
@@ -69,7 +39,7 @@ func (s Snapshot) CompactedRevision() int64 { return s.compacted }
 
 // Get returns the entry of key, and whether there is one.
 func (s Snapshot) Get(key string) (Entry, bool) {
-	e, ok := s.tree.Get(&Entry{Key: key})
+	e, ok := s.tree.get(key)
 	if !ok {
 		return Entry{}, false
 	}
@@ -79,21 +49,20 @@ func (s Snapshot) Get(key string) (Entry, bool) {
 // Ascend calls fn for every key that begins with prefix and is not below
 // from, in order, until fn returns false.
 func (s Snapshot) Ascend(prefix, from string, fn func(Entry) bool) {
-	s.tree.AscendGreaterOrEqual(&Entry{Key: max(prefix, from)}, func(e *Entry) bool {
-		return strings.HasPrefix(e.Key, prefix) && fn(*e)
-	})
+	s.tree.ascend(prefix, from, func(e *Entry) bool { return fn(*e) })
+}
+
+// AscendTag is Ascend for the keys that have a tag. It looks at no others.
+func (s Snapshot) AscendTag(tag uint64, prefix, from string, fn func(Entry) bool) {
+	s.tree.ascendTag(tag, prefix, from, func(e *Entry) bool { return fn(*e) })
 }
 
 // Count returns the number of keys that begin with prefix. It walks them.
-func (s Snapshot) Count(prefix string) int64 {
+func (s Snapshot) Count(prefix string) (n int64) {
 	if prefix == "" {
-		return int64(s.tree.Len())
+		return int64(s.tree.len())
 	}
-	var n int64
-	s.tree.AscendGreaterOrEqual(&Entry{Key: prefix}, func(e *Entry) bool {
-		if !strings.HasPrefix(e.Key, prefix) {
-			return false
-		}
+	s.tree.ascend(prefix, prefix, func(*Entry) bool {
 		n++
 		return true
 	})

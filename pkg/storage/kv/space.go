@@ -95,7 +95,7 @@ func isFull(err error) bool {
 func (w *writer) checkSpace(batch []*request) (noPuts, noDeletes error) {
 	var puts, deletes int64
 	for _, r := range batch {
-		size := int64(recordHead+recordCRC+revKeySize+len(r.op.Key)) + 32 // bbolt's own per element
+		size := int64(recordHead+recordCRC+revKeySize+tagSize*len(r.op.Tags)+len(r.op.Key)) + 32 // bbolt's own per element
 		if r.op.Delete {
 			deletes += size
 		} else {

@@ -79,7 +79,7 @@ func replay(t *testing.T, db *DB, last int64) []Entry {
 		s := db.Snapshot()
 		content := newTree()
 		for _, e := range dump(s) {
-			content.ReplaceOrInsert(&e)
+			content.replace(nil, &e)
 		}
 		err := follow(t, db, content, s.Revision(), last)
 		if err == nil {
@@ -120,14 +120,14 @@ func follow(t *testing.T, db *DB, content *tree, rev, last int64) error {
 
 // checkAndApply checks an event against what it is to change.
 func (ev Event) checkAndApply(content *tree) error {
-	prev, exists := content.Get(&Entry{Key: ev.Key})
+	prev, exists := content.get(ev.Key)
 	if exists != (ev.PrevRev != 0) || exists && (prev.ModRev != ev.PrevRev || string(prev.Value) != string(ev.PrevValue)) {
 		return fmt.Errorf("event %+v does not follow from %+v", ev, prev)
 	}
 	if ev.Delete {
-		content.Delete(prev)
+		content.replace(prev, nil)
 	} else {
-		content.ReplaceOrInsert(&Entry{Key: ev.Key, Value: ev.Value, CreateRev: ev.CreateRev, ModRev: ev.Rev})
+		content.replace(prev, &Entry{Key: ev.Key, Value: ev.Value, CreateRev: ev.CreateRev, ModRev: ev.Rev})
 	}
 	return nil
 }

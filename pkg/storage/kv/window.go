@@ -63,7 +63,7 @@ func (r record) memory() int64 {
 func (r record) diskSize() int64 {
 	n := int64(recordHead + recordCRC + revKeySize + len(r.key()))
 	if r.cur != nil {
-		n += int64(len(r.cur.Value))
+		n += int64(len(r.cur.Value) + tagSize*len(r.cur.Tags))
 	}
 	return n
 }

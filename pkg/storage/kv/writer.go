@@ -137,7 +137,7 @@ func (w *writer) serve(batch []*request) {
 // decide checks the precondition against the state that the writes before it
 // lead to, and applies the write to w.next.
 func (w *writer) decide(r *request) (rec record, ok bool) {
-	prev, exists := w.next.tree.Get(&Entry{Key: r.op.Key})
+	prev, exists := w.next.tree.get(r.op.Key)
 	if exists != (r.op.Expect != 0) || exists && prev.ModRev != r.op.Expect || !exists && r.op.Delete {
 		conflict := &ConflictError{Key: r.op.Key, Exists: exists}
 		if exists {
@@ -152,7 +152,9 @@ func (w *writer) decide(r *request) (rec record, ok bool) {
 		r.entry = *prev
 		r.entry.ModRev = w.next.rev
 	} else {
-		cur := &Entry{Key: r.op.Key, Value: r.op.Value, CreateRev: w.next.rev, ModRev: w.next.rev, Expiry: r.op.Expiry}
+		cur := &Entry{
+			Key: r.op.Key, Value: r.op.Value, CreateRev: w.next.rev, ModRev: w.next.rev, Expiry: r.op.Expiry, Tags: r.op.Tags,
+		}
 		if exists {
 			cur.Key, cur.CreateRev = prev.Key, prev.CreateRev
 		}
@@ -265,7 +267,7 @@ func (w *writer) fold(f fold) {
 // publish makes w.next visible and wakes who waits for it.
 func (w *writer) publish() {
 	r := w.next
-	r.tree = w.next.tree.Clone()
+	r.tree = w.next.tree.clone()
 	r.next = make(chan struct{})
 	old := w.db.root.Swap(&r)
 	close(old.next)
