@@ -25,9 +25,9 @@ var none = []string{}
 var rules = []rule{
 	{folder: "pkg/apis", ours: []string{"pkg/apis"}, std: true,
 		others: []string{"k8s.io/apimachinery/", "k8s.io/api/", "k8s.io/utils/", "sigs.k8s.io/randfill"}},
-	{folder: "pkg/storage/kv", ours: none, std: true,
+	{folder: "pkg/storage/kv", ours: []string{"pkg/storage/internal/mutation"}, std: true,
 		others: []string{"go.etcd.io/bbolt", "github.com/google/btree", "golang.org/x/sys/"}},
-	{folder: "pkg/storage/bolt", ours: []string{"pkg/storage/kv"}, std: true,
+	{folder: "pkg/storage/bolt", ours: []string{"pkg/storage/kv", "pkg/storage/internal/mutation"}, std: true,
 		others: []string{
 			"k8s.io/apimachinery/", "k8s.io/apiserver/pkg/storage", "k8s.io/apiserver/pkg/registry/generic",
 			"k8s.io/apiserver/pkg/features", "k8s.io/apiserver/pkg/util/", "k8s.io/apiserver/pkg/audit",

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	bolt "go.etcd.io/bbolt"
+
+	"arl.io/arl/pkg/storage/internal/mutation"
 )
 
 // Bounds of one transaction of state.db, in net changes and their bytes.
@@ -122,18 +124,28 @@ func (db *DB) foldSlice(s slice) error {
 		db.fail(fmt.Errorf("%s: %w", stateName, errors.Join(err, tx.Rollback())))
 		return db.Err()
 	}
+	if mutation.Active == mutation.TrimBeforeFold {
+		if err := db.announce(s.to); err != nil {
+			return errors.Join(err, tx.Rollback())
+		}
+	}
 	if err := db.commit(tx); err != nil {
 		db.fail(fmt.Errorf("%s: commit: %w", stateName, err))
 		return db.Err()
 	}
-	f := fold{compacted: s.to, done: make(chan struct{})}
+	return db.announce(s.to)
+}
+
+// announce has the writer drop the history that state.db has taken over.
+func (db *DB) announce(compacted int64) error {
+	f := fold{compacted: compacted, done: make(chan struct{})}
 	select {
 	case db.folds <- f:
 	case <-db.stopped:
 		return db.stopError() // state.db is ahead; the next Open takes it from there
 	}
 	<-f.done
-	db.history.forget(s.to)
+	db.history.forget(compacted)
 	return nil
 }
 

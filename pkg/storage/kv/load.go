@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	bolt "go.etcd.io/bbolt"
+
+	"arl.io/arl/pkg/storage/internal/mutation"
 )
 
 // load reads both files into memory and checks every record. trimmed is the
@@ -105,10 +107,25 @@ func (l *loader) log(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
+	l.mutate()
 	if l.next.rev < firstWrite || last >= 0 && last < l.next.compacted {
 		return fmt.Errorf("%w: the log ends at revision %d, the state is of revision %d", ErrCorrupt, last, l.next.compacted)
 	}
 	return nil
+}
+
+// mutate breaks what was loaded, in builds that are to be found out.
+func (l *loader) mutate() {
+	if l.next.rev <= l.next.compacted || l.next.rev == firstWrite {
+		return
+	}
+	switch mutation.Active {
+	case mutation.ForgetLogTail:
+		l.next.log.at(l.next.rev).undo(l.next.tree)
+		l.next.rev--
+	case mutation.ReuseRevision:
+		l.next.rev--
+	}
 }
 
 // replay applies the write of revision rev, which must follow from what is there.

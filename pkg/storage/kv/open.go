@@ -12,6 +12,8 @@ import (
 
 	bolt "go.etcd.io/bbolt"
 	bolterrors "go.etcd.io/bbolt/errors"
+
+	"arl.io/arl/pkg/storage/internal/mutation"
 )
 
 // The files of a database, and what a file under creation is called.
@@ -212,6 +214,7 @@ func openBolt(path string, pageSize int) (b *bolt.DB, err error) {
 			InitialMmapSize: mapBytes,
 			PageSize:        pageSize,
 			NoStatistics:    true,
+			NoSync:          mutation.Active == mutation.NoSync,
 		})
 		return err
 	})

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"arl.io/arl/pkg/storage/internal/mutation"
 )
 
 const (
@@ -48,6 +50,9 @@ func (w *Watcher) Next(ctx context.Context) (events []Event, upTo int64, err err
 			return nil, w.seen, err
 		}
 		r := w.db.root.Load()
+		if mutation.Active == mutation.SkipCompacted {
+			w.seen = max(w.seen, r.compacted)
+		}
 		if err := w.check(r); err != nil {
 			return nil, w.seen, err
 		}

@@ -6,6 +6,8 @@ import (
 	"runtime"
 
 	bolt "go.etcd.io/bbolt"
+
+	"arl.io/arl/pkg/storage/internal/mutation"
 )
 
 // Bounds of one commit.
@@ -121,6 +123,10 @@ func (w *writer) serve(batch []*request) {
 			records = append(records, rec)
 		}
 	}
+	if mutation.Active == mutation.AckBeforeCommit {
+		defer func(acked []*request) { _ = w.write(acked, records) }(batch)
+		records = nil
+	}
 	if len(records) > 0 {
 		if err := w.write(batch, records); err != nil {
 			err = fmt.Errorf("%w (revisions %d to %d may or may not be found)", err, first, w.next.rev)
@@ -138,7 +144,7 @@ func (w *writer) serve(batch []*request) {
 // lead to, and applies the write to w.next.
 func (w *writer) decide(r *request) (rec record, ok bool) {
 	prev, exists := w.next.tree.get(r.op.Key)
-	if exists != (r.op.Expect != 0) || exists && prev.ModRev != r.op.Expect || !exists && r.op.Delete {
+	if !r.op.holds(prev, exists) {
 		conflict := &ConflictError{Key: r.op.Key, Exists: exists}
 		if exists {
 			conflict.Current = *prev
@@ -170,6 +176,17 @@ func (w *writer) decide(r *request) (rec record, ok bool) {
 	return rec, true
 }
 
+// holds reports whether prev, which the key of the write holds if it exists, is what the write expects.
+func (op Op) holds(prev *Entry, exists bool) bool {
+	if mutation.Active == mutation.SkipPrecondition {
+		return exists || !op.Delete
+	}
+	if !exists {
+		return op.Expect == 0 && !op.Delete
+	}
+	return op.Expect == prev.ModRev
+}
+
 // write commits the records that lead to w.next, removes some of the
 // compacted ones, and publishes. If it fails, so has the database.
 func (w *writer) write(batch []*request, records []record) error {
@@ -184,6 +201,9 @@ func (w *writer) write(batch []*request, records []record) error {
 	}
 	if err != nil {
 		return w.failed(errors.Join(err, tx.Rollback()))
+	}
+	if mutation.Active == mutation.PublishBeforeSync {
+		w.publish()
 	}
 	if err := w.db.commit(tx); err != nil {
 		return w.failed(fmt.Errorf("commit: %w", err))

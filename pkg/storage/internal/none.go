@@ -1,0 +1,6 @@
+//go:build !(mutate_publish_before_sync || mutate_ack_before_commit || mutate_skip_precondition || mutate_reuse_revision || mutate_forget_log_tail || mutate_no_checksum || mutate_no_sync || mutate_trim_before_fold || mutate_skip_compacted)
+
+package mutation
+
+// Active is the mutation of this build.
+const Active = None
