@@ -70,7 +70,7 @@ func (db *DB) Apply(ctx context.Context, op Op) (Entry, error) {
 			return Entry{}, err
 		}
 	}
-	r := &request{op: op, done: make(chan struct{})}
+	r := &request{op: op, queued: db.opts.Now(), done: make(chan struct{})}
 	select {
 	case db.requests <- r:
 	case <-ctx.Done():

@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 )
 
 func TestApplyPreconditions(t *testing.T) {
@@ -278,4 +282,43 @@ func TestOnCommit(t *testing.T) {
 	if s := <-commits; s.Trimmed != 2 || s.Writes != 0 {
 		t.Errorf("after a compaction: %+v", s)
 	}
+}
+
+// TestCommitStats looks at what is told of writes that are made and refused, by
+// a clock on which a second passes between any two looks.
+func TestCommitStats(t *testing.T) {
+	var now atomic.Int64
+	commits := make(chan CommitStats, 100)
+	low := atomic.Bool{}
+	db := openTest(t, t.TempDir(), Options{
+		MinFreeBytes: 1 << 30,
+		FreeBytes: func(string) (uint64, error) {
+			if low.Load() {
+				return 1<<30 - 1, nil
+			}
+			return 1 << 40, nil
+		},
+		Now: func() time.Time { return time.Unix(now.Add(1), 0) },
+		OnCommit: func(s CommitStats) {
+			s.QueueWaits = slices.Clone(s.QueueWaits)
+			commits <- s
+		},
+	})
+	second := []time.Duration{time.Second}
+	ignore := cmpopts.IgnoreFields(CommitStats{}, "Bytes", "WriteTime")
+	check := func(what string, want CommitStats) {
+		t.Helper()
+		if diff := cmp.Diff(want, <-commits, ignore); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", what, diff)
+		}
+	}
+	rev := put(t, db, "a", "1", 0)
+	check("a write", CommitStats{Revision: rev, Writes: 1, QueueWaits: second, Duration: time.Second})
+	_, err := db.Apply(t.Context(), Op{Key: "a", Value: []byte("2")})
+	wantErr(t, "create again", err, ErrConflict)
+	check("a conflict", CommitStats{Revision: rev, Conflicts: 1, QueueWaits: second})
+	low.Store(true)
+	_, err = db.Apply(t.Context(), Op{Key: "b", Value: []byte("1")})
+	wantErr(t, "create without space", err, ErrNoSpace)
+	check("no space", CommitStats{Revision: rev, NoSpace: 1, QueueWaits: second})
 }

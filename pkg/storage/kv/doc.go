@@ -2,7 +2,7 @@
 // revision, a reader sees the map as it was at one revision, and a watcher
 // sees every write after one. Writes are conditional; many that come at once
 // share one commit. It knows nothing of Kubernetes, of what the values mean,
-// or of time.
+// or of time; a clock that is lent to it times commits for metrics only.
 //
 // # Files
 //

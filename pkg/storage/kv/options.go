@@ -28,24 +28,38 @@ type Options struct {
 	MaxBatch int
 	// Logger gets what no caller is told otherwise, such as shortage of space. Nil: discarded.
 	Logger *slog.Logger
-	// OnCommit is called after each commit of the log, by the writer, which
-	// waits for it: it must be quick and must not call the database. May be nil.
+	// OnCommit is called after each commit of the log, and after a batch that
+	// was refused as a whole, by the writer, which waits for it: it must be
+	// quick, must not call the database and must keep nothing. May be nil.
 	OnCommit func(CommitStats)
+	// Now is a clock for the durations in CommitStats, and for nothing else:
+	// what is stored and in which order never depends on time. Nil: those
+	// durations are 0.
+	Now func() time.Time
 }
 
-// CommitStats describe one commit of the log.
+// CommitStats describe one commit of the log. If Writes and Trimmed are both 0
+// there was none, because every write of the batch was refused.
 type CommitStats struct {
 	// Revision is the newest revision after the commit.
 	Revision int64
 	// Writes is how many writes the commit made durable; 0 if it only trimmed.
 	Writes int
-	// Refused is how many writes were answered without being written.
-	Refused int
+	// Conflicts and NoSpace are how many writes were refused beside them, for
+	// their precondition and for want of space.
+	Conflicts, NoSpace int
 	// Trimmed is how many compacted entries left the log.
 	Trimmed int
 	// Bytes is the size of the records written.
 	Bytes int64
-	// WriteTime is the time spent in writing and syncing the file.
+	// QueueWaits are the times from Apply to the moment the batch was taken up,
+	// one for each write, refused ones included. The slice is used again after
+	// the call.
+	QueueWaits []time.Duration
+	// Duration is the time from the begin of the transaction to the end of its commit.
+	Duration time.Duration
+	// WriteTime is the part of it spent in writing and syncing the file. It
+	// comes from bbolt and needs no clock of Options.
 	WriteTime time.Duration
 }
 
@@ -85,6 +99,9 @@ func (o Options) complete() Options {
 	}
 	if o.OnCommit == nil {
 		o.OnCommit = func(CommitStats) {}
+	}
+	if o.Now == nil {
+		o.Now = func() time.Time { return time.Time{} }
 	}
 	return o
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -22,10 +23,12 @@ const (
 
 // request is a write on its way. The writer sets entry and err, then closes done.
 type request struct {
-	op    Op
-	entry Entry
-	err   error
-	done  chan struct{}
+	op Op
+	// queued is when Apply was called.
+	queued time.Time
+	entry  Entry
+	err    error
+	done   chan struct{}
 }
 
 // fold tells the writer that state.db is at revision compacted; it closes
@@ -48,6 +51,8 @@ type writer struct {
 	lowSpace bool
 	// arena holds the encoded records of one commit.
 	arena []byte
+	// waits holds the QueueWaits of one batch.
+	waits []time.Duration
 }
 
 // run serves until the database is closed or fails.
@@ -107,6 +112,7 @@ func (w *writer) gather(first *request) []*request {
 // is told of a state, not even by a refusal, that is not on disk.
 func (w *writer) serve(batch []*request) {
 	w.noRoomToTrim = false
+	stats := CommitStats{QueueWaits: w.queueWaits(batch)}
 	noPuts, noDeletes := w.checkSpace(batch)
 	first := w.next.rev + 1
 	var records []record
@@ -117,27 +123,41 @@ func (w *writer) serve(batch []*request) {
 		}
 		if refusal != nil {
 			r.err = refusal
+			stats.NoSpace++
 			continue
 		}
 		if rec, ok := w.decide(r); ok {
 			records = append(records, rec)
+		} else {
+			stats.Conflicts++
 		}
 	}
 	if mutation.Active == mutation.AckBeforeCommit {
-		defer func(acked []*request) { _ = w.write(acked, records) }(batch)
+		defer func(records []record) { _ = w.write(stats, records) }(records)
 		records = nil
 	}
-	if len(records) > 0 {
-		if err := w.write(batch, records); err != nil {
-			err = fmt.Errorf("%w (revisions %d to %d may or may not be found)", err, first, w.next.rev)
-			for _, r := range batch {
-				r.entry, r.err = Entry{}, err
-			}
+	if len(records) == 0 {
+		stats.Revision = w.next.rev
+		w.db.opts.OnCommit(stats)
+	} else if err := w.write(stats, records); err != nil {
+		err = fmt.Errorf("%w (revisions %d to %d may or may not be found)", err, first, w.next.rev)
+		for _, r := range batch {
+			r.entry, r.err = Entry{}, err
 		}
 	}
 	for _, r := range batch {
 		close(r.done)
 	}
+}
+
+// queueWaits returns how long each write of a batch has waited until now.
+func (w *writer) queueWaits(batch []*request) []time.Duration {
+	now := w.db.opts.Now()
+	w.waits = w.waits[:0]
+	for _, r := range batch {
+		w.waits = append(w.waits, now.Sub(r.queued))
+	}
+	return w.waits
 }
 
 // decide checks the precondition against the state that the writes before it
@@ -188,13 +208,15 @@ func (op Op) holds(prev *Entry, exists bool) bool {
 }
 
 // write commits the records that lead to w.next, removes some of the
-// compacted ones, and publishes. If it fails, so has the database.
-func (w *writer) write(batch []*request, records []record) error {
+// compacted ones, and publishes. The stats are what the batch led to so far. If
+// it fails, so has the database.
+func (w *writer) write(stats CommitStats, records []record) error {
+	start := w.db.opts.Now()
 	tx, err := w.db.files.log.Begin(true)
 	if err != nil {
 		return w.failed(fmt.Errorf("begin: %w", err))
 	}
-	stats := CommitStats{Revision: w.next.rev, Writes: len(records), Refused: len(batch) - len(records)}
+	stats.Revision, stats.Writes = w.next.rev, len(records)
 	stats.Bytes, err = w.put(tx, records)
 	if err == nil {
 		stats.Trimmed, err = w.trim(tx, len(records))
@@ -208,6 +230,7 @@ func (w *writer) write(batch []*request, records []record) error {
 	if err := w.db.commit(tx); err != nil {
 		return w.failed(fmt.Errorf("commit: %w", err))
 	}
+	stats.Duration = w.db.opts.Now().Sub(start)
 	w.trimmed += int64(stats.Trimmed)
 	if len(records) > 0 {
 		w.publish()
@@ -222,7 +245,7 @@ func (w *writer) write(batch []*request, records []record) error {
 // is the database's failure, which everybody will hear of.
 func (w *writer) trimOnly() {
 	if w.noRoomToTrim = !w.roomToTrim(); !w.noRoomToTrim {
-		_ = w.write(nil, nil)
+		_ = w.write(CommitStats{}, nil)
 	}
 }
 
