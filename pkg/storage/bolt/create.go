@@ -32,7 +32,11 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if err != nil {
 		return err
 	}
-	entry, err := s.db.Apply(ctx, kv.Op{Key: key, Value: raw, Expiry: expiry})
+	tags, err := s.index.tags(obj)
+	if err != nil {
+		return err
+	}
+	entry, err := s.db.Apply(ctx, kv.Op{Key: key, Value: raw, Expiry: expiry, Tags: tags})
 	if errors.Is(err, kv.ErrConflict) {
 		return storage.NewKeyExistsError(key, 0)
 	}

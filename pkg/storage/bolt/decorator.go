@@ -40,7 +40,7 @@ func NewDecorator(b Backend) generic.StorageDecorator {
 		_ func() runtime.Object,
 		_ storage.AttrFunc,
 		_ storage.IndexerFuncs,
-		_ *cache.Indexers,
+		indexers *cache.Indexers,
 	) (storage.Interface, factory.DestroyFunc, error) {
 		transformer := config.Transformer
 		if transformer == nil {
@@ -49,7 +49,7 @@ func NewDecorator(b Backend) generic.StorageDecorator {
 		if utilfeature.DefaultFeatureGate.Enabled(features.AllowUnsafeMalformedObjectDeletion) {
 			transformer = corruptMarker{transformer}
 		}
-		s, err := New(Config{
+		c := Config{
 			DB:             b.DB,
 			Codec:          config.Codec,
 			Transformer:    transformer,
@@ -59,7 +59,11 @@ func NewDecorator(b Backend) generic.StorageDecorator {
 			ResourcePrefix: resourcePrefix,
 			Expirer:        b.Expirer,
 			Clock:          b.Clock,
-		})
+		}
+		if indexers != nil {
+			c.Indexers = *indexers
+		}
+		s, err := New(c)
 		if err != nil {
 			return nil, nil, err
 		}

@@ -25,6 +25,11 @@
 //
 // The resource prefix is the group and the resource. See RESTOptionsGetter.
 //
+// # Indexes
+//
+// The registry's indexers become tags of the keys in package kv, so a list with
+// a field selector that has an index looks only at what it returns. See index.go.
+//
 // # Goroutines, locks and order
 //
 // Each watch has one goroutine, which is joined by Stop of the watch, by the

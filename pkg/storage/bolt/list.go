@@ -17,9 +17,9 @@ import (
 	"arl.io/arl/pkg/storage/kv"
 )
 
-// maxFilteredGrowth bounds the room made in advance for a list that a selector
-// may leave almost empty.
-const maxFilteredGrowth = 2048
+// maxGuessedGrowth bounds the room made in advance for a list that may stay
+// almost empty.
+const maxGuessedGrowth = 2048
 
 // GetList implements storage.Interface. All pages of a list are read at the
 // revision of the first; if that has been compacted meanwhile the error is 410
@@ -122,7 +122,7 @@ func (l *listing) read(ctx context.Context, snap kv.Snapshot) (err error) {
 	}
 	l.grow(snap)
 	limit := int(l.opts.Predicate.Limit)
-	snap.Ascend(l.prefix, l.from, func(entry kv.Entry) bool {
+	add := func(entry kv.Entry) bool {
 		if limit > 0 && l.items.Len() >= limit {
 			l.more = true
 			return false
@@ -131,19 +131,29 @@ func (l *listing) read(ctx context.Context, snap kv.Snapshot) (err error) {
 		var done bool
 		done, err = l.add(ctx, entry)
 		return !done && err == nil
-	})
+	}
+	if tag, ok := l.store.index.match(ctx, &l.opts.Predicate, snap.Revision()); ok {
+		snap.AscendTag(tag, l.prefix, l.from, add)
+	} else {
+		snap.Ascend(l.prefix, l.from, add)
+	}
 	return err
 }
 
+// grow makes room for the items, as far as it is known how many there will be:
+// to count all keys for a short page would cost more than it saves.
 func (l *listing) grow(snap kv.Snapshot) {
-	n := int(snap.Count(l.prefix))
-	if limit := int(l.opts.Predicate.Limit); limit > 0 {
-		n = min(n, limit)
+	limit := l.opts.Predicate.Limit
+	switch {
+	case limit > 0 && limit <= maxGuessedGrowth:
+		l.items.Grow(int(limit))
+	case !l.opts.Predicate.Empty():
+		l.items.Grow(int(min(snap.Count(l.prefix), maxGuessedGrowth)))
+	case limit > 0:
+		l.items.Grow(int(min(snap.Count(l.prefix), limit)))
+	default:
+		l.items.Grow(int(snap.Count(l.prefix)))
 	}
-	if !l.opts.Predicate.Empty() {
-		n = min(n, maxFilteredGrowth)
-	}
-	l.items.Grow(n)
 }
 
 // add appends the object of an entry if it is selected. It returns whether an

@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/storage/value"
 	"k8s.io/apiserver/pkg/storage/value/encrypt/identity"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
+	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 
 	"arl.io/arl/pkg/storage/kv"
@@ -44,6 +45,9 @@ type Config struct {
 	// ResourcePrefix is what the keys passed to the Store begin with. It starts
 	// with a slash. Required.
 	ResourcePrefix string
+	// Indexers find objects by the fields that lists are narrowed down by; a
+	// predicate names them. May be nil.
+	Indexers cache.Indexers
 	// Expirer deletes what was stored with a TTL. Without one, a TTL is an error.
 	Expirer *Expirer
 	// Clock times bookmarks and TTLs. Nil: the real one.
@@ -58,6 +62,7 @@ type Config struct {
 type Store struct {
 	db             *kv.DB
 	codec          objectCodec
+	index          *index
 	recent         *memo
 	newFunc        func() runtime.Object
 	groupResource  schema.GroupResource
@@ -96,6 +101,7 @@ func New(c Config) (*Store, error) {
 	if c.BookmarkPeriod <= 0 {
 		c.BookmarkPeriod = DefaultBookmarkPeriod
 	}
+	pathPrefix := withSlash(path.Join("/", c.Prefix))
 	return &Store{
 		db: c.DB,
 		codec: objectCodec{
@@ -103,10 +109,11 @@ func New(c Config) (*Store, error) {
 			transformer: c.Transformer,
 			versioner:   storage.APIObjectVersioner{},
 		},
+		index:          newIndex(c.DB, pathPrefix+strings.TrimPrefix(withSlash(c.ResourcePrefix), "/"), c.Indexers),
 		recent:         newMemo(memoEntries, memoBytes),
 		newFunc:        c.NewFunc,
 		groupResource:  c.GroupResource,
-		pathPrefix:     withSlash(path.Join("/", c.Prefix)),
+		pathPrefix:     pathPrefix,
 		resourcePrefix: withSlash(c.ResourcePrefix),
 		expirer:        c.Expirer,
 		clock:          c.Clock,

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/conversion"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -75,14 +76,19 @@ func (s *Store) tryUpdate(ctx context.Context, st *state, u update) error {
 	if err != nil {
 		return err
 	}
-	if st.entry.ModRev != 0 && !st.stale && bytes.Equal(data, st.data) {
+	tags, err := s.index.tags(obj)
+	if err != nil {
+		return err
+	}
+	if st.entry.ModRev != 0 && !st.stale && bytes.Equal(data, st.data) && slices.Equal(tags, st.entry.Tags) {
 		return s.codec.decodeInto(st.data, u.out, st.entry.ModRev)
 	}
 	raw, err := s.codec.seal(ctx, u.key, data)
 	if err != nil {
 		return err
 	}
-	entry, err := s.db.Apply(ctx, kv.Op{Key: u.key, Value: raw, Expiry: expiry, Expect: st.entry.ModRev})
+	op := kv.Op{Key: u.key, Value: raw, Expiry: expiry, Tags: tags, Expect: st.entry.ModRev}
+	entry, err := s.db.Apply(ctx, op)
 	if err != nil {
 		return apiError(err)
 	}
