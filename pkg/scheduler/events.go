@@ -20,18 +20,19 @@ func (s *Scheduler) subscribe() error {
 		return fmt.Errorf("trim the cache of tasks: %w", err)
 	}
 	for _, each := range []struct {
+		resource string
 		informer cache.SharedIndexInformer
 		handler  cache.ResourceEventHandler
 	}{
-		{group.WarmPools().Informer(), handler(s.poolChanged, s.poolGone)},
-		{group.Sandboxes().Informer(), handler(s.sandboxChanged, s.sandboxGone)},
-		{group.Tasks().Informer(), handler(s.tasks.SetTask, s.tasks.DropTask)},
+		{"warmpools", group.WarmPools().Informer(), handler(s.poolChanged, s.poolGone)},
+		{"sandboxes", group.Sandboxes().Informer(), handler(s.sandboxChanged, s.sandboxGone)},
+		{"tasks", group.Tasks().Informer(), handler(s.tasks.SetTask, s.tasks.DropTask)},
 	} {
-		registration, err := each.informer.AddEventHandler(each.handler)
+		f, err := newFeed(each.resource, each.informer, each.handler)
 		if err != nil {
-			return fmt.Errorf("subscribe to changes: %w", err)
+			return err
 		}
-		s.handlers = append(s.handlers, registration.HasSynced)
+		s.feeds = append(s.feeds, f)
 	}
 	return nil
 }

@@ -108,8 +108,8 @@ type Scheduler struct {
 	sandboxes *bind.Binder
 	tasks     *execute.Executor
 
-	// handlers tell that they have been told of what was stored at the start.
-	handlers []cache.InformerSynced
+	// feeds tell of the objects of each kind.
+	feeds []*feed
 	// podsSynced is closed when the runtime has told of its pods.
 	podsSynced chan struct{}
 	syncOnce   sync.Once
@@ -203,8 +203,10 @@ func (s *Scheduler) Run(ctx context.Context) error {
 // work waits for what there is to be told, takes it up, and goes on from there.
 func (s *Scheduler) work(ctx context.Context) {
 	logger := klog.FromContext(ctx)
-	if !cache.WaitForCacheSync(ctx.Done(), s.handlers...) {
-		return
+	for _, f := range s.feeds {
+		if !cache.WaitForCacheSync(ctx.Done(), f.synced) {
+			return
+		}
 	}
 	select {
 	case <-ctx.Done():
@@ -232,12 +234,16 @@ func (s *Scheduler) Ready() bool { return s.ready.Load() }
 // Name is that of the health check.
 func (s *Scheduler) Name() string { return "scheduler" }
 
-// Check is a health check for readiness: it returns an error unless Ready.
+// Check is a health check for readiness: it returns an error unless Ready. If
+// stored objects cannot be read, it says which and why.
 func (s *Scheduler) Check(*http.Request) error {
-	if !s.Ready() {
-		return errors.New("the scheduler has not caught up with what is stored, or has ended")
+	if s.Ready() {
+		return nil
 	}
-	return nil
+	if err := s.checkFeeds(); err != nil {
+		return err
+	}
+	return errors.New("the scheduler has not caught up with what is stored, or has ended")
 }
 
 // Reserve takes a free, ready pod for a sandbox that is being created, and
