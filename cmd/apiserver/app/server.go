@@ -84,13 +84,14 @@ type server struct {
 	db         *kv.DB
 	compactor  *bolt.Compactor
 	expirer    *bolt.Expirer
+	encryption *encryption
 	scheduler  *scheduler.Scheduler
 	api        *genericapiserver.GenericAPIServer
 	kubeconfig string
 	address    string
 }
 
-func newServer(ctx context.Context, o *options.Options, version string, db *kv.DB) (*server, error) {
+func newServer(ctx context.Context, o *options.Options, version string, db *kv.DB) (_ *server, err error) {
 	clk := clock.RealClock{}
 	s := &server{
 		db:      db,
@@ -103,10 +104,20 @@ func newServer(ctx context.Context, o *options.Options, version string, db *kv.D
 	if err := s.applyGeneric(&config.GenericConfig.Config, o, clk); err != nil {
 		return nil, err
 	}
+	if s.encryption, err = newEncryption(ctx, o.Encryption, config.GenericConfig.APIServerID); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			s.encryption.close()
+		}
+	}()
+	s.encryption.applyTo(&config.GenericConfig.Config)
 	storage, err := bolt.NewRESTOptionsGetter(bolt.RESTOptionsConfig{
 		Backend:            bolt.Backend{DB: db, Expirer: s.expirer, Clock: clk},
 		Codec:              apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
 		StorageVersion:     v1alpha1.SchemeGroupVersion,
+		TransformerFor:     s.encryption.transformerFor,
 		ObjectCountTracker: config.GenericConfig.StorageObjectCountTracker,
 	})
 	if err != nil {
@@ -123,6 +134,7 @@ func newServer(ctx context.Context, o *options.Options, version string, db *kv.D
 	if s.api, err = config.Complete().New(); err != nil {
 		return nil, err
 	}
+	s.encryption.report(ctx)
 	s.api.ShutdownTimeout = o.ShutdownTimeout
 	serveNamespaces(s.api)
 	self.Serve(s.api.Handler)
@@ -210,6 +222,11 @@ func (s *server) run(ctx context.Context) error {
 	// What serves requests outlives the requests: it is stopped after them.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
+	defer s.encryption.close()
+	group.Go(func() error {
+		s.encryption.run(background)
+		return nil
+	})
 	group.Go(func() error { return s.compactor.Run(background) })
 	group.Go(func() error { return s.expirer.Run(background) })
 	group.Go(func() error {

@@ -30,12 +30,13 @@ type Options struct {
 	// DataDir holds all state: database, certificates, kubeconfig, containers.
 	DataDir string
 
-	Serving   *genericoptions.SecureServingOptions
-	Audit     *genericoptions.AuditOptions
-	Logs      *logs.Options
-	Storage   StorageOptions
-	Runtime   RuntimeOptions
-	Scheduler SchedulerOptions
+	Serving    *genericoptions.SecureServingOptions
+	Audit      *genericoptions.AuditOptions
+	Logs       *logs.Options
+	Storage    StorageOptions
+	Encryption EncryptionOptions
+	Runtime    RuntimeOptions
+	Scheduler  SchedulerOptions
 
 	// MaxRequestsInFlight and MaxMutatingRequestsInFlight bound the requests
 	// that are answered at the same time; more get 429.
@@ -113,6 +114,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.Var(&o.Storage.MinFree, "storage-min-free",
 		"Free disk space below which creates and updates are refused. Deletes go on. 0 turns the check off.")
 
+	o.Encryption.addFlags(fs)
+
 	fs = sets.FlagSet("runtime")
 	fs.StringVar(&o.Runtime.AgentPath, "agent-path", o.Runtime.AgentPath,
 		"The arl-agent binary that is started in every pod. Default: arl-agent beside this binary.")
@@ -151,6 +154,9 @@ func (o *Options) Complete() error {
 		}
 		o.DataDir = dir
 	}
+	if err := o.Encryption.complete(); err != nil {
+		return err
+	}
 	if o.Runtime.AgentPath == "" {
 		self, err := os.Executable()
 		if err != nil {
@@ -184,6 +190,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Storage.MinFree.Value() < 0 {
 		wrong("--storage-min-free: must not be negative, is %s", &o.Storage.MinFree)
+	}
+	if err := o.Encryption.validate(o.DataDir); err != nil {
+		errs = append(errs, err)
 	}
 	if info, err := os.Stat(o.Runtime.AgentPath); err != nil {
 		wrong("--agent-path: %w; build it with 'make build' or name it", err)

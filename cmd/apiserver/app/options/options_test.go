@@ -49,6 +49,12 @@ func TestValidate(t *testing.T) {
 		{name: "parallelism", args: append(good, "--pod-start-parallelism=0"), want: "--pod-start-parallelism: must be at least 1"},
 		{name: "executions", args: append(good, "--max-executions=-3"), want: "--max-executions: must be at least 1, is -3"},
 		{name: "task retention", args: append(good, "--task-retention=-1s"), want: "--task-retention: must not be negative"},
+		{name: "encryption", args: append(good, "--encryption-provider-config=/etc/arl/encryption.yaml", "--encryption-provider-config-automatic-reload")},
+		{name: "nothing to reload", args: append(good, "--encryption-provider-config-automatic-reload"),
+			want: "--encryption-provider-config-automatic-reload: needs --encryption-provider-config"},
+		{name: "keys beside the data", args: append(good, "--encryption-provider-config=d/keys/encryption.yaml"),
+			want: "d/keys/encryption.yaml is in the data directory"},
+		{name: "keys in another folder of a similar name", args: append(good, "--encryption-provider-config=d-keys/encryption.yaml")},
 		{name: "port", args: append(good, "--secure-port=70000"), want: "--secure-port 70000"},
 	}
 	for _, tt := range tests {
