@@ -1,0 +1,124 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// row is one metric of one case, with the samples of each backend.
+type row struct {
+	benchmark, metric string
+	samples           map[string][]sample
+}
+
+// report gathers what was measured, in the order in which it was.
+type report struct {
+	facts string
+	rows  []*row
+}
+
+func (r *report) add(benchmark, backend string, samples []sample) {
+	for _, s := range samples {
+		i := slices.IndexFunc(r.rows, func(o *row) bool { return o.benchmark == benchmark && o.metric == s.metric })
+		if i < 0 {
+			i = len(r.rows)
+			r.rows = append(r.rows, &row{benchmark: benchmark, metric: s.metric, samples: map[string][]sample{}})
+		}
+		r.rows[i].samples[backend] = append(r.rows[i].samples[backend], s)
+	}
+}
+
+const header = `| case | metric | backend | rate | p50 ms | p90 ms | p99 ms | rate ratio | p50 ratio | p99 ratio |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|
+`
+
+func (r *report) printCase(w io.Writer, benchmark string) {
+	fmt.Fprint(w, header)
+	for _, row := range r.rows {
+		if row.benchmark == benchmark {
+			row.print(w)
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+func (r *report) writeFile(name string) error {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s\n\n%s", r.facts, header)
+	for _, row := range r.rows {
+		row.print(&text)
+	}
+	if err := os.WriteFile(name, []byte(text.String()), 0o644); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+// print writes a line for each backend. Ratios say how many times ours is
+// better: more per second, or less time.
+func (r *row) print(w io.Writer) {
+	mine, theirs := summarize(r.samples[nameOurs]), summarize(r.samples[nameEtcd])
+	for _, b := range []struct {
+		name    string
+		summary summary
+		ratios  [3]string
+	}{
+		{nameOurs, mine, [3]string{ratio(mine.rate, theirs.rate), ratio(theirs.p50, mine.p50), ratio(theirs.p99, mine.p99)}},
+		{nameEtcd, theirs, [3]string{}},
+	} {
+		if len(r.samples[b.name]) == 0 {
+			continue
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", r.benchmark, r.metric, b.name,
+			number(b.summary.rate), millis(b.summary.p50), millis(b.summary.p90), millis(b.summary.p99),
+			strings.Join(b.ratios[:], " | "))
+	}
+}
+
+// summary is what a backend's samples come to. Times are in seconds; 0 is
+// "not measured".
+type summary struct{ rate, p50, p90, p99 float64 }
+
+func summarize(samples []sample) (s summary) {
+	var count int
+	var elapsed time.Duration
+	var all []time.Duration
+	for _, one := range samples {
+		count += one.count
+		elapsed += one.elapsed
+		all = append(all, one.latencies...)
+	}
+	if elapsed > 0 {
+		s.rate = float64(count) / elapsed.Seconds()
+	}
+	if slices.Sort(all); len(all) > 0 {
+		s.p50, s.p90, s.p99 = percentile(all, 50), percentile(all, 90), percentile(all, 99)
+	}
+	return s
+}
+
+// percentile returns the smallest of the sorted samples that p per cent of all
+// do not exceed.
+func percentile(sorted []time.Duration, p int) float64 {
+	return sorted[max(0, (len(sorted)*p+99)/100-1)].Seconds()
+}
+
+func ratio(better, worse float64) string {
+	if better == 0 || worse == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f×", better/worse)
+}
+
+func number(rate float64) string {
+	if rate == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.0f", rate)
+}
+
+func millis(seconds float64) string { return fmt.Sprintf("%.2f", seconds*1000) }
