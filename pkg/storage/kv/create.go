@@ -29,16 +29,31 @@ func createFiles(dir string) error {
 }
 
 func createFile(path string, h header) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	b, err := newFile(path, h)
+	if err != nil {
 		return err
 	}
-	pageSize := logPageSize
+	if h.kind == logFile {
+		err = b.Update(func(tx *bolt.Tx) error {
+			return tx.Bucket(logBucket).Put(revKey(firstWrite), appendLogRecord(nil, firstWrite, record{}))
+		})
+	}
+	return errors.Join(err, b.Close())
+}
+
+// newFile makes a file with a header and an empty bucket, in place of what a
+// crash may have left there, and leaves it open.
+func newFile(path string, h header) (*bolt.DB, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	pageSize, bucket := logPageSize, logBucket
 	if h.kind == stateFile {
-		pageSize = statePageSize
+		pageSize, bucket = statePageSize, stateBucket
 	}
 	b, err := openBolt(path, pageSize)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	err = b.Update(func(tx *bolt.Tx) error {
 		meta, err := tx.CreateBucket(metaBucket)
@@ -48,17 +63,13 @@ func createFile(path string, h header) error {
 		if err := meta.Put(headerKey, h.encode()); err != nil {
 			return err
 		}
-		if h.kind == stateFile {
-			_, err := tx.CreateBucket(stateBucket)
-			return err
-		}
-		log, err := tx.CreateBucket(logBucket)
-		if err != nil {
-			return err
-		}
-		return log.Put(revKey(firstWrite), appendLogRecord(nil, firstWrite, record{}))
+		_, err = tx.CreateBucket(bucket)
+		return err
 	})
-	return errors.Join(err, b.Close())
+	if err != nil {
+		return nil, errors.Join(err, b.Close())
+	}
+	return b, nil
 }
 
 // publishFiles gives new files their names. Their directory entries are on

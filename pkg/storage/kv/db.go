@@ -132,7 +132,15 @@ func (db *DB) waitPublish(ctx context.Context, r *root) error {
 
 // Stats returns the state of the database now, after Close as it was at the end.
 func (db *DB) Stats() Stats {
-	r := db.root.Load()
+	s := db.root.Load().stats()
+	s.LogFileBytes = fileSize(filepath.Join(db.dir, logName))
+	s.StateFileBytes = fileSize(filepath.Join(db.dir, stateName))
+	s.Watchers = int(db.watchers.Load())
+	return s
+}
+
+// stats is what a root alone can tell.
+func (r *root) stats() Stats {
 	return Stats{
 		Revision:          r.rev,
 		CompactedRevision: r.compacted,
@@ -140,9 +148,6 @@ func (db *DB) Stats() Stats {
 		LogEntries:        r.rev - r.compacted,
 		LogBytes:          r.logMemory,
 		LogRecordBytes:    r.logDisk,
-		LogFileBytes:      fileSize(filepath.Join(db.dir, logName)),
-		StateFileBytes:    fileSize(filepath.Join(db.dir, stateName)),
-		Watchers:          int(db.watchers.Load()),
 	}
 }
 

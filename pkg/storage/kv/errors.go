@@ -28,6 +28,10 @@ var (
 	ErrCorrupt = errors.New("database is corrupt")
 	// ErrFormat: a file was not made by this package, or by another version of it.
 	ErrFormat = errors.New("database format not supported")
+	// ErrBackup: a backup is damaged or cut short. The error says where.
+	ErrBackup = errors.New("backup is damaged")
+	// ErrNotEmpty: the directory to restore into has something in it.
+	ErrNotEmpty = errors.New("directory is not empty")
 	// ErrLocked: the directory is in use by another process or another DB.
 	ErrLocked = errors.New("database is in use")
 )

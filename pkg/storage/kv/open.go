@@ -67,6 +67,9 @@ func open(dir string, o Options, f *files) (*DB, error) {
 	if f.lock, err = lockDir(dir); err != nil {
 		return nil, err
 	}
+	if err := refuseHalfRestored(dir); err != nil {
+		return nil, err
+	}
 	if err := findFiles(dir); err != nil {
 		return nil, err
 	}
@@ -75,6 +78,9 @@ func open(dir string, o Options, f *files) (*DB, error) {
 	}
 	w := &writer{}
 	if w.next, w.trimmed, err = f.load(); err != nil {
+		return nil, err
+	}
+	if err := removeLeftovers(dir); err != nil {
 		return nil, err
 	}
 	// So that a compaction has room when the disk is full one day. If it is

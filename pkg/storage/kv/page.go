@@ -42,15 +42,24 @@ type pageCheck struct {
 	file io.ReaderAt
 	size int64
 	meta boltMeta
-	// seen has a bit for each page that is in use.
+	// seen has a bit for each page that is in use, used is how many there are.
 	seen []uint64
+	used uint64
+	// visit is told of every value found: the page it begins on, its bucket, key
+	// and value, which are good until it returns. May be nil.
+	visit func(page uint64, bucket string, key, value []byte)
+	// note is told of what is wrong with a page, and returns nil to have the
+	// pages beside it checked all the same. Nil: the first problem ends the check.
+	note func(error) error
 	// buffers has one page buffer for each level of the tree.
 	buffers [maxTreeDepth][]byte
 }
 
 // checkPages checks the whole structure of a bbolt file. The error names the
 // file and the page: ErrFormat for a file of another kind, else ErrCorrupt.
-func checkPages(path string) (err error) {
+func checkPages(path string) error { return (&pageCheck{}).check(path) }
+
+func (c *pageCheck) check(path string) (err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return err
@@ -60,7 +69,7 @@ func checkPages(path string) (err error) {
 	if err != nil {
 		return err
 	}
-	c := &pageCheck{file: f, size: info.Size()}
+	c.file, c.size = f, info.Size()
 	if err := c.run(); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
@@ -80,9 +89,10 @@ func (c *pageCheck) run() error {
 	c.seen = make([]uint64, c.meta.pages/64+1)
 	c.mark(0)
 	c.mark(1)
-	if err := c.tree(c.meta.root, bounds{}, 0); err != nil {
+	if err := c.tree(c.meta.root, position{}, 0); err != nil {
 		return err
 	}
+	c.used = c.count()
 	return c.freelist()
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 )
 
 // mark notes that a page is in use and reports whether it was not before.
@@ -16,8 +17,26 @@ func (c *pageCheck) mark(id uint64) bool {
 	return true
 }
 
+// count returns how many pages are in use so far.
+func (c *pageCheck) count() (n uint64) {
+	for _, word := range c.seen {
+		n += uint64(bits.OnesCount64(word))
+	}
+	return n
+}
+
+// pageError is ErrCorrupt with the page that is.
+type pageError struct {
+	page uint64
+	what string
+}
+
+func (e *pageError) Error() string { return fmt.Sprintf("%v: page %d: %s", ErrCorrupt, e.page, e.what) }
+
+func (e *pageError) Unwrap() error { return ErrCorrupt }
+
 func corruptPage(id uint64, format string, args ...any) error {
-	return fmt.Errorf("%w: page %d: %s", ErrCorrupt, id, fmt.Sprintf(format, args...))
+	return &pageError{page: id, what: fmt.Sprintf(format, args...)}
 }
 
 // read reads a page and its overflow and checks its header. The bytes are
@@ -61,16 +80,28 @@ func (c *pageCheck) read(id uint64, level int) ([]byte, error) {
 	return buf[:size], nil
 }
 
-// bounds are what the keys of a page must lie in: at least min, below max; nil: no bound.
-type bounds struct{ min, max []byte }
+// position is where in the file a page belongs: in which bucket, and which
+// keys are there: at least min, below max; nil: no bound.
+type position struct {
+	bucket   string
+	min, max []byte
+}
 
-func (b bounds) hold(key []byte, first bool) bool {
+func (b position) hold(key []byte, first bool) bool {
 	order := bytes.Compare(key, b.min)
 	return (order > 0 || order == 0 && first) && (b.max == nil || bytes.Compare(key, b.max) < 0)
 }
 
 // tree checks the page id and all below it.
-func (c *pageCheck) tree(id uint64, in bounds, level int) error {
+func (c *pageCheck) tree(id uint64, in position, level int) error {
+	err := c.subtree(id, in, level)
+	if err != nil && c.note != nil {
+		return c.note(err)
+	}
+	return err
+}
+
+func (c *pageCheck) subtree(id uint64, in position, level int) error {
 	p, err := c.read(id, level)
 	if err != nil {
 		return err
@@ -85,7 +116,7 @@ func (c *pageCheck) tree(id uint64, in bounds, level int) error {
 	}
 }
 
-func (c *pageCheck) branch(id uint64, p []byte, in bounds, level int) error {
+func (c *pageCheck) branch(id uint64, p []byte, in position, level int) error {
 	order := binary.NativeEndian
 	count := int(order.Uint16(p[10:]))
 	if count == 0 || pageHead+count*elementSize > len(p) {
@@ -105,7 +136,7 @@ func (c *pageCheck) branch(id uint64, p []byte, in bounds, level int) error {
 		in.min = keys[i]
 	}
 	for i := range count {
-		child := bounds{min: keys[i], max: in.max}
+		child := position{bucket: in.bucket, min: keys[i], max: in.max}
 		if i+1 < count {
 			child.max = keys[i+1]
 		}
@@ -118,7 +149,7 @@ func (c *pageCheck) branch(id uint64, p []byte, in bounds, level int) error {
 
 // leaf checks a leaf page, which may also be one that lies in a bucket's
 // value, and the buckets on it.
-func (c *pageCheck) leaf(id uint64, p []byte, in bounds, level int) error {
+func (c *pageCheck) leaf(id uint64, p []byte, in position, level int) error {
 	order := binary.NativeEndian
 	count := int(order.Uint16(p[10:]))
 	if pageHead+count*elementSize > len(p) {
@@ -138,8 +169,11 @@ func (c *pageCheck) leaf(id uint64, p []byte, in bounds, level int) error {
 		in.min = p[start:mid]
 		switch flags := order.Uint32(p[at:]); flags {
 		case 0:
+			if c.visit != nil {
+				c.visit(id, in.bucket, p[start:mid], p[mid:end])
+			}
 		case 1:
-			if err := c.bucket(id, p[mid:end], level); err != nil {
+			if err := c.bucket(id, string(p[start:mid]), p[mid:end], level); err != nil {
 				return err
 			}
 		default:
@@ -150,18 +184,18 @@ func (c *pageCheck) leaf(id uint64, p []byte, in bounds, level int) error {
 }
 
 // bucket checks a bucket found on page id.
-func (c *pageCheck) bucket(id uint64, value []byte, level int) error {
+func (c *pageCheck) bucket(id uint64, name string, value []byte, level int) error {
 	if len(value) < bucketHead {
 		return corruptPage(id, "bucket header is cut short")
 	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
-		return c.tree(root, bounds{}, level+1)
+		return c.tree(root, position{bucket: name}, level+1)
 	}
 	inline := value[bucketHead:]
 	if len(inline) < pageHead || binary.NativeEndian.Uint16(inline[8:]) != leafPage || level >= maxTreeDepth {
 		return corruptPage(id, "inline bucket makes no sense")
 	}
-	return c.leaf(id, inline, bounds{}, level+1)
+	return c.leaf(id, inline, position{bucket: name}, level+1)
 }
 
 // freelist checks the list of free pages, which is in the file only if
