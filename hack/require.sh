@@ -7,6 +7,7 @@ declare -A install=(
 	[gcc]="apt-get install gcc libc6-dev"
 	[git]="apt-get install git"
 	[make]="apt-get install make"
+	[protoc]="apt-get install protobuf-compiler"
 )
 missing=0
 for program in "$@"; do

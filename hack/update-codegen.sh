@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Generates everything that is generated: zz_generated.* beside the API types,
-# and pkg/generated. Works in a clone anywhere; needs Go and its module cache
-# (or a module proxy). See hack/tools/go.mod for the generators' versions.
+# and pkg/generated. Works in a clone anywhere; needs Go, its module cache (or a
+# module proxy) and protoc. See hack/tools/go.mod for the generators' versions.
 
 set -o errexit -o nounset -o pipefail
 
 source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
+"${ROOT}/hack/require.sh" protoc
 tools::build
 cd "${ROOT}"
 
@@ -36,6 +37,28 @@ echo "deepcopy, defaults, conversions" >&2
 "${TOOLS_BIN}/deepcopy-gen" --output-file zz_generated.deepcopy.go "${INTERNAL}" "${VERSIONED}"
 "${TOOLS_BIN}/defaulter-gen" --output-file zz_generated.defaults.go "${VERSIONED}"
 "${TOOLS_BIN}/conversion-gen" --output-file zz_generated.conversion.go "${VERSIONED}"
+
+echo "protobuf" >&2
+# The generator finds packages and their .proto files by import path, so it gets
+# a tree in which each stands at its own. A new field of a type gets the next
+# free number, which is written into the type and must never change.
+gogo="$(cd hack/tools && go list -m -f '{{.Dir}}' github.com/gogo/protobuf)"
+mkdir -p "${scratch}/proto/${MODULE%/*}" "${scratch}/proto/k8s.io" "${scratch}/proto/github.com/gogo"
+ln -s "${ROOT}" "${scratch}/proto/${MODULE}"
+ln -s "${gogo}" "${scratch}/proto/github.com/gogo/protobuf"
+for module in k8s.io/api k8s.io/apimachinery; do
+  ln -s "$(go list -m -f '{{.Dir}}' "${module}")" "${scratch}/proto/${module}"
+done
+readonly_protos=()
+for pkg in api/core/v1 apimachinery/pkg/apis/meta/v1 apimachinery/pkg/{runtime,runtime/schema,api/resource,util/intstr}; do
+  readonly_protos+=("-k8s.io/${pkg}")
+done
+PATH="${TOOLS_BIN}:${PATH}" "${TOOLS_BIN}/go-to-protobuf" \
+  --go-header-file /dev/null --output-dir "${scratch}/proto" \
+  --proto-import "${scratch}/proto" --proto-import "${gogo}/protobuf" \
+  --apimachinery-packages "$(IFS=,; echo "${readonly_protos[*]}")" \
+  --packages "${VERSIONED}"
+mv pkg/apis/arl/v1alpha1/generated.pb.go pkg/apis/arl/v1alpha1/zz_generated.pb.go
 
 echo "OpenAPI definitions" >&2
 mkdir -p pkg/generated/openapi

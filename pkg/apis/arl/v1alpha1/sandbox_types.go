@@ -54,21 +54,21 @@ type Sandbox struct {
 	// metadata is standard object metadata. The name is a DNS label of at most
 	// 63 characters.
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 
 	// spec is what is asked for.
 	// +optional
-	Spec SandboxSpec `json:"spec,omitempty"`
+	Spec SandboxSpec `json:"spec,omitempty" protobuf:"bytes,2,opt,name=spec"`
 	// status is what was given.
 	// +optional
-	Status SandboxStatus `json:"status,omitempty"`
+	Status SandboxStatus `json:"status,omitempty" protobuf:"bytes,3,opt,name=status"`
 }
 
 // SandboxSpec describes the wanted sandbox.
 type SandboxSpec struct {
 	// poolRef is the name of the WarmPool, in the same namespace, that the pod
 	// comes from. The pool may be created later. Immutable.
-	PoolRef string `json:"poolRef"`
+	PoolRef string `json:"poolRef" protobuf:"bytes,1,opt,name=poolRef"`
 
 	// keepAlive says that idleness alone does not end this sandbox. When false
 	// (the default) it is deleted once no task has been pending or running for
@@ -76,49 +76,49 @@ type SandboxSpec struct {
 	// only an idleTimeoutSeconds of its own, maxLifetimeSeconds or an explicit
 	// delete ends it. May be changed.
 	// +optional
-	KeepAlive bool `json:"keepAlive,omitempty"`
+	KeepAlive bool `json:"keepAlive,omitempty" protobuf:"varint,2,opt,name=keepAlive"`
 
 	// resources are the least the pod must offer: if the container in which
 	// steps run requests less, the sandbox fails with reason
 	// InsufficientResources. Only requests may be set. Immutable.
 	// +optional
-	Resources *corev1.ResourceRequirements `json:"resources,omitempty"`
+	Resources *corev1.ResourceRequirements `json:"resources,omitempty" protobuf:"bytes,3,opt,name=resources"`
 
 	// idleTimeoutSeconds is the time without pending or running tasks after
 	// which the sandbox is deleted, in seconds, 1 to 604800. It counts from
 	// when the sandbox became Ready, too, and never runs during a task. The
 	// default is the pool's, else 60 if keepAlive is false. May be changed.
 	// +optional
-	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty"`
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty" protobuf:"varint,4,opt,name=idleTimeoutSeconds"`
 
 	// maxLifetimeSeconds is the time after the pod was allocated at which the
 	// sandbox is deleted even if a task is running, in seconds, 1 to 2592000.
 	// The default is the pool's, else no limit. May be changed.
 	// +optional
-	MaxLifetimeSeconds *int32 `json:"maxLifetimeSeconds,omitempty"`
+	MaxLifetimeSeconds *int32 `json:"maxLifetimeSeconds,omitempty" protobuf:"varint,5,opt,name=maxLifetimeSeconds"`
 
 	// allocationTimeoutSeconds is how long the sandbox may wait for a pod
 	// before it ends as Failed, in seconds, 0 to 86400; 0 means not at all.
 	// The default is the pool's, else no limit. Immutable.
 	// +optional
-	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty"`
+	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty" protobuf:"varint,6,opt,name=allocationTimeoutSeconds"`
 
 	// priority orders sandboxes that wait for a pod of the same pool: higher
 	// first, then first come first served. Default 0, -1000000 to 1000000.
 	// Immutable.
 	// +optional
-	Priority int32 `json:"priority,omitempty"`
+	Priority int32 `json:"priority,omitempty" protobuf:"varint,7,opt,name=priority"`
 
 	// env are environment variables for every step that runs in this sandbox,
 	// at most 256 of them. A step's own env wins. Immutable.
 	// +optional
-	Env map[string]string `json:"env,omitempty"`
+	Env map[string]string `json:"env,omitempty" protobuf:"bytes,8,rep,name=env"`
 
 	// maxConcurrentTasks is the number of tasks that may run in this sandbox
 	// at the same time. Tasks start in creation order. Default 1, 1 to 64. May
 	// be changed.
 	// +optional
-	MaxConcurrentTasks *int32 `json:"maxConcurrentTasks,omitempty"`
+	MaxConcurrentTasks *int32 `json:"maxConcurrentTasks,omitempty" protobuf:"varint,9,opt,name=maxConcurrentTasks"`
 }
 
 // SandboxStatus is the observed state of a sandbox. It is written by the
@@ -126,50 +126,50 @@ type SandboxSpec struct {
 type SandboxStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
 	// phase is a summary: Pending, Bound, Ready or Failed. Failed is final.
 	// +optional
-	Phase SandboxPhase `json:"phase,omitempty"`
+	Phase SandboxPhase `json:"phase,omitempty" protobuf:"bytes,2,opt,name=phase,casttype=SandboxPhase"`
 	// podName is the name of the allocated pod. Once set it never changes.
 	// +optional
-	PodName string `json:"podName,omitempty"`
+	PodName string `json:"podName,omitempty" protobuf:"bytes,3,opt,name=podName"`
 	// podUID is the UID of the allocated pod. Once set it never changes.
 	// +optional
-	PodUID types.UID `json:"podUID,omitempty"`
+	PodUID types.UID `json:"podUID,omitempty" protobuf:"bytes,4,opt,name=podUID,casttype=k8s.io/apimachinery/pkg/types.UID"`
 	// podIP is the IP address of the allocated pod, if it has one.
 	// +optional
-	PodIP string `json:"podIP,omitempty"`
+	PodIP string `json:"podIP,omitempty" protobuf:"bytes,5,opt,name=podIP"`
 	// nodeName is the machine the pod runs on.
 	// +optional
-	NodeName string `json:"nodeName,omitempty"`
+	NodeName string `json:"nodeName,omitempty" protobuf:"bytes,6,opt,name=nodeName"`
 	// workDir is the directory in which steps run unless they name their own.
 	// +optional
-	WorkDir string `json:"workDir,omitempty"`
+	WorkDir string `json:"workDir,omitempty" protobuf:"bytes,7,opt,name=workDir"`
 	// allocatedTime is when the pod was allocated.
 	// +optional
-	AllocatedTime *metav1.MicroTime `json:"allocatedTime,omitempty"`
+	AllocatedTime *metav1.MicroTime `json:"allocatedTime,omitempty" protobuf:"bytes,8,opt,name=allocatedTime"`
 	// lastTaskTime is when the last task of the sandbox ended. It may lag by a
 	// second.
 	// +optional
-	LastTaskTime *metav1.MicroTime `json:"lastTaskTime,omitempty"`
+	LastTaskTime *metav1.MicroTime `json:"lastTaskTime,omitempty" protobuf:"bytes,9,opt,name=lastTaskTime"`
 	// queuePosition is the sandbox's place among those that wait for a pod of
 	// the same pool, 1 for the next. Unset when it does not wait. It may lag by
 	// a second.
 	// +optional
-	QueuePosition *int32 `json:"queuePosition,omitempty"`
+	QueuePosition *int32 `json:"queuePosition,omitempty" protobuf:"varint,10,opt,name=queuePosition"`
 	// reason says in one word why the sandbox is in its phase.
 	// +optional
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty" protobuf:"bytes,11,opt,name=reason"`
 	// message says the same for humans.
 	// +optional
-	Message string `json:"message,omitempty"`
+	Message string `json:"message,omitempty" protobuf:"bytes,12,opt,name=message"`
 	// conditions hold Ready.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
-	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,13,rep,name=conditions"`
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -179,7 +179,7 @@ type SandboxList struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is standard list metadata.
 	// +optional
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 	// items are the sandboxes.
-	Items []Sandbox `json:"items"`
+	Items []Sandbox `json:"items" protobuf:"bytes,2,rep,name=items"`
 }

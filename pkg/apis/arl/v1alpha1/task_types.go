@@ -129,14 +129,14 @@ type Task struct {
 	// metadata is standard object metadata. The name is a DNS label of at most
 	// 63 characters.
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 
 	// spec is what to run.
 	// +optional
-	Spec TaskSpec `json:"spec,omitempty"`
+	Spec TaskSpec `json:"spec,omitempty" protobuf:"bytes,2,opt,name=spec"`
 	// status is how it went.
 	// +optional
-	Status TaskStatus `json:"status,omitempty"`
+	Status TaskStatus `json:"status,omitempty" protobuf:"bytes,3,opt,name=status"`
 }
 
 // TaskSpec describes the steps and where they run. Everything but cancel is
@@ -145,52 +145,52 @@ type TaskSpec struct {
 	// sandboxRef is the name of the Sandbox, in the same namespace, in which
 	// the steps run. Exactly one of sandboxRef and poolRef is set. Immutable.
 	// +optional
-	SandboxRef string `json:"sandboxRef,omitempty"`
+	SandboxRef string `json:"sandboxRef,omitempty" protobuf:"bytes,1,opt,name=sandboxRef"`
 
 	// poolRef is the name of the WarmPool, in the same namespace, from which a
 	// sandbox is made for this task alone and deleted after it. Exactly one of
 	// sandboxRef and poolRef is set. Immutable.
 	// +optional
-	PoolRef string `json:"poolRef,omitempty"`
+	PoolRef string `json:"poolRef,omitempty" protobuf:"bytes,2,opt,name=poolRef"`
 
 	// steps run in the order given, 1 to 256 of them. Immutable.
 	// +listType=atomic
-	Steps []TaskStep `json:"steps"`
+	Steps []TaskStep `json:"steps" protobuf:"bytes,3,rep,name=steps"`
 
 	// timeout is how long all steps together may run, as a Go duration string
 	// such as "90s" or "5m". Waiting for a sandbox does not count. Default
 	// "5m", more than 0, at most "24h". Immutable.
 	// +optional
-	Timeout string `json:"timeout,omitempty"`
+	Timeout string `json:"timeout,omitempty" protobuf:"bytes,4,opt,name=timeout"`
 
 	// retries is how many more attempts are made after a failed one. Default 0,
 	// at most 10. Immutable.
 	// +optional
-	Retries int32 `json:"retries,omitempty"`
+	Retries int32 `json:"retries,omitempty" protobuf:"varint,5,opt,name=retries"`
 
 	// retryPolicy names the failures that retries applies to: "Infrastructure"
 	// (the default: the pod or its agent was lost) or "Always" (failed steps
 	// and timeouts, too; the steps then run again from the first). A cancelled
 	// task is never tried again. Immutable.
 	// +optional
-	RetryPolicy RetryPolicy `json:"retryPolicy,omitempty"`
+	RetryPolicy RetryPolicy `json:"retryPolicy,omitempty" protobuf:"bytes,6,opt,name=retryPolicy,casttype=RetryPolicy"`
 
 	// ttlSecondsAfterFinished is how long the task is kept after it ended, in
 	// seconds, 0 to 31536000. The default is the server's retention, one hour
 	// unless configured. Immutable.
 	// +optional
-	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
+	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty" protobuf:"varint,7,opt,name=ttlSecondsAfterFinished"`
 
 	// traceID is an identifier of the caller's choice that logs and traces
 	// carry: at most 256 characters, none of them a control character.
 	// Immutable.
 	// +optional
-	TraceID string `json:"traceID,omitempty"`
+	TraceID string `json:"traceID,omitempty" protobuf:"bytes,8,opt,name=traceID"`
 
 	// cancel ends the task when set to true: running steps are stopped and the
 	// task ends as Failed with reason Cancelled. It cannot be set back to false.
 	// +optional
-	Cancel bool `json:"cancel,omitempty"`
+	Cancel bool `json:"cancel,omitempty" protobuf:"varint,9,opt,name=cancel"`
 }
 
 // TaskStep is one step of a task.
@@ -198,161 +198,161 @@ type TaskStep struct {
 	// name tells the steps of a task apart: letters, digits, '-', '_' and '.',
 	// beginning and ending with a letter or digit, at most 63 characters,
 	// unique in the task.
-	Name string `json:"name"`
+	Name string `json:"name" protobuf:"bytes,1,opt,name=name"`
 
 	// type is "Command", which runs a program, or "FilePatch", which writes or
 	// patches a file.
-	Type StepType `json:"type"`
+	Type StepType `json:"type" protobuf:"bytes,2,opt,name=type,casttype=StepType"`
 
 	// command is the program and its arguments, at most 1024 strings of less
 	// than 128 KiB. No shell is involved unless named. Needed by, and only for,
 	// Command.
 	// +optional
 	// +listType=atomic
-	Command []string `json:"command,omitempty"`
+	Command []string `json:"command,omitempty" protobuf:"bytes,3,rep,name=command"`
 
 	// env are environment variables for the command, on top of the image's and
 	// the sandbox's, at most 256 of them. Only for Command.
 	// +optional
-	Env map[string]string `json:"env,omitempty"`
+	Env map[string]string `json:"env,omitempty" protobuf:"bytes,4,rep,name=env"`
 
 	// workDir is the directory in which the command runs, absolute or relative
 	// to the sandbox's workDir, which is the default. Created if missing. Only
 	// for Command.
 	// +optional
-	WorkDir string `json:"workDir,omitempty"`
+	WorkDir string `json:"workDir,omitempty" protobuf:"bytes,5,opt,name=workDir"`
 
 	// stdin is what the command reads on standard input, at most 1 MiB; without
 	// it the command reads nothing. Only for Command.
 	// +optional
-	Stdin string `json:"stdin,omitempty"`
+	Stdin string `json:"stdin,omitempty" protobuf:"bytes,6,opt,name=stdin"`
 
 	// timeout is how long this step may run, as a Go duration string. More than
 	// 0, at most "24h". The default is what is left of the task's. Only for
 	// Command.
 	// +optional
-	Timeout string `json:"timeout,omitempty"`
+	Timeout string `json:"timeout,omitempty" protobuf:"bytes,7,opt,name=timeout"`
 
 	// onFailure is "Stop" (the default: the task fails and later steps are
 	// skipped) or "Continue" (later steps run, and the task may succeed).
 	// +optional
-	OnFailure FailureAction `json:"onFailure,omitempty"`
+	OnFailure FailureAction `json:"onFailure,omitempty" protobuf:"bytes,8,opt,name=onFailure,casttype=FailureAction"`
 
 	// path is the file to write or patch, absolute or relative to the sandbox's
 	// workDir. Missing directories are made. A path that leads out of the
 	// container's root, also by a symbolic link, fails the step. Needed by, and
 	// only for, FilePatch.
 	// +optional
-	Path string `json:"path,omitempty"`
+	Path string `json:"path,omitempty" protobuf:"bytes,9,opt,name=path"`
 
 	// content is the file's whole new content, at most 1 MiB, and may be empty.
 	// Exactly one of content and patch is set, and only for FilePatch.
 	// +optional
-	Content *string `json:"content,omitempty"`
+	Content *string `json:"content,omitempty" protobuf:"bytes,10,opt,name=content"`
 
 	// patch is a unified diff that is applied to the file, as a whole or not at
 	// all, at most 1 MiB. It must speak of this one file. Exactly one of content
 	// and patch is set, and only for FilePatch.
 	// +optional
-	Patch *string `json:"patch,omitempty"`
+	Patch *string `json:"patch,omitempty" protobuf:"bytes,11,opt,name=patch"`
 
 	// mode is the file's permission bits, 0 to 0777 (a decimal number in JSON:
 	// 420 is 0644). The default keeps those of an existing file, else 0644. Only
 	// for FilePatch.
 	// +optional
-	Mode *int32 `json:"mode,omitempty"`
+	Mode *int32 `json:"mode,omitempty" protobuf:"varint,12,opt,name=mode"`
 }
 
 // TaskStatus is how a task went. It is written by the scheduler alone.
 type TaskStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
 	// state is Pending, Running, Succeeded or Failed. The last two are final.
 	// +optional
-	State TaskState `json:"state,omitempty"`
+	State TaskState `json:"state,omitempty" protobuf:"bytes,2,opt,name=state,casttype=TaskState"`
 	// reason says in one word why the task is in its state.
 	// +optional
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty" protobuf:"bytes,3,opt,name=reason"`
 	// message says the same for humans.
 	// +optional
-	Message string `json:"message,omitempty"`
+	Message string `json:"message,omitempty" protobuf:"bytes,4,opt,name=message"`
 	// failureClass says whose fault a failure was: User or Infrastructure.
 	// +optional
-	FailureClass FailureClass `json:"failureClass,omitempty"`
+	FailureClass FailureClass `json:"failureClass,omitempty" protobuf:"bytes,5,opt,name=failureClass,casttype=FailureClass"`
 	// sandboxName is the sandbox in which the steps ran.
 	// +optional
-	SandboxName string `json:"sandboxName,omitempty"`
+	SandboxName string `json:"sandboxName,omitempty" protobuf:"bytes,6,opt,name=sandboxName"`
 	// podName is the pod in which the steps ran.
 	// +optional
-	PodName string `json:"podName,omitempty"`
+	PodName string `json:"podName,omitempty" protobuf:"bytes,7,opt,name=podName"`
 	// exitCode is that of the step that decided the outcome, or of the last
 	// step that ran: 128 plus the signal's number if a signal ended it. Unset
 	// until the task ends, and if no command ran.
 	// +optional
-	ExitCode *int32 `json:"exitCode,omitempty"`
+	ExitCode *int32 `json:"exitCode,omitempty" protobuf:"varint,8,opt,name=exitCode"`
 	// stdout is what the steps of the last attempt wrote to standard output,
 	// one after another. Bounded: of longer output the head and the tail are
 	// kept, with a line between them that says how many bytes are missing.
 	// +optional
-	Stdout string `json:"stdout,omitempty"`
+	Stdout string `json:"stdout,omitempty" protobuf:"bytes,9,opt,name=stdout"`
 	// stderr is the same for standard error.
 	// +optional
-	Stderr string `json:"stderr,omitempty"`
+	Stderr string `json:"stderr,omitempty" protobuf:"bytes,10,opt,name=stderr"`
 	// duration is how long the last attempt took, as a Go duration string.
 	// +optional
-	Duration string `json:"duration,omitempty"`
+	Duration string `json:"duration,omitempty" protobuf:"bytes,11,opt,name=duration"`
 	// startTime is when the first attempt was started.
 	// +optional
-	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
+	StartTime *metav1.MicroTime `json:"startTime,omitempty" protobuf:"bytes,12,opt,name=startTime"`
 	// completionTime is when the task ended.
 	// +optional
-	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty"`
+	CompletionTime *metav1.MicroTime `json:"completionTime,omitempty" protobuf:"bytes,13,opt,name=completionTime"`
 	// attempts is how many attempts were started.
 	// +optional
-	Attempts int32 `json:"attempts,omitempty"`
+	Attempts int32 `json:"attempts,omitempty" protobuf:"varint,14,opt,name=attempts"`
 	// steps are the outcomes of the last attempt's steps, in the order of
 	// spec.steps.
 	// +optional
 	// +listType=atomic
-	Steps []TaskStepStatus `json:"steps,omitempty"`
+	Steps []TaskStepStatus `json:"steps,omitempty" protobuf:"bytes,15,rep,name=steps"`
 	// conditions hold Succeeded.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
-	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,16,rep,name=conditions"`
 }
 
 // TaskStepStatus is how a step went.
 type TaskStepStatus struct {
 	// name is the step's name.
-	Name string `json:"name"`
+	Name string `json:"name" protobuf:"bytes,1,opt,name=name"`
 	// state is Pending, Running, Succeeded, Failed or Skipped.
-	State StepState `json:"state"`
+	State StepState `json:"state" protobuf:"bytes,2,opt,name=state,casttype=StepState"`
 	// reason says in one word why a step failed.
 	// +optional
-	Reason string `json:"reason,omitempty"`
+	Reason string `json:"reason,omitempty" protobuf:"bytes,3,opt,name=reason"`
 	// message says the same for humans.
 	// +optional
-	Message string `json:"message,omitempty"`
+	Message string `json:"message,omitempty" protobuf:"bytes,4,opt,name=message"`
 	// exitCode is the command's: 128 plus the signal's number if a signal ended it.
 	// +optional
-	ExitCode *int32 `json:"exitCode,omitempty"`
+	ExitCode *int32 `json:"exitCode,omitempty" protobuf:"varint,5,opt,name=exitCode"`
 	// stdoutBytes is how much the step wrote to standard output, whatever of it
 	// was kept.
 	// +optional
-	StdoutBytes int64 `json:"stdoutBytes,omitempty"`
+	StdoutBytes int64 `json:"stdoutBytes,omitempty" protobuf:"varint,6,opt,name=stdoutBytes"`
 	// stderrBytes is the same for standard error.
 	// +optional
-	StderrBytes int64 `json:"stderrBytes,omitempty"`
+	StderrBytes int64 `json:"stderrBytes,omitempty" protobuf:"varint,7,opt,name=stderrBytes"`
 	// startTime is when the step was started.
 	// +optional
-	StartTime *metav1.MicroTime `json:"startTime,omitempty"`
+	StartTime *metav1.MicroTime `json:"startTime,omitempty" protobuf:"bytes,8,opt,name=startTime"`
 	// duration is how long the step took, as a Go duration string.
 	// +optional
-	Duration string `json:"duration,omitempty"`
+	Duration string `json:"duration,omitempty" protobuf:"bytes,9,opt,name=duration"`
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -362,7 +362,7 @@ type TaskList struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is standard list metadata.
 	// +optional
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 	// items are the tasks.
-	Items []Task `json:"items"`
+	Items []Task `json:"items" protobuf:"bytes,2,rep,name=items"`
 }

@@ -64,14 +64,14 @@ type WarmPool struct {
 	// metadata is standard object metadata. The name is a DNS label of at most
 	// 52 characters, because the names of the pods begin with it.
 	// +optional
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 
 	// spec is what the pool should look like.
 	// +optional
-	Spec WarmPoolSpec `json:"spec,omitempty"`
+	Spec WarmPoolSpec `json:"spec,omitempty" protobuf:"bytes,2,opt,name=spec"`
 	// status is what the pool looks like now.
 	// +optional
-	Status WarmPoolStatus `json:"status,omitempty"`
+	Status WarmPoolStatus `json:"status,omitempty" protobuf:"bytes,3,opt,name=status"`
 }
 
 // WarmPoolSpec describes the wanted pool.
@@ -80,7 +80,7 @@ type WarmPoolSpec struct {
 	// sandboxes are not counted. Default 1, at least 0, at most 10000. May be
 	// changed at any time, also through the scale subresource.
 	// +optional
-	Replicas *int32 `json:"replicas,omitempty"`
+	Replicas *int32 `json:"replicas,omitempty" protobuf:"varint,1,opt,name=replicas"`
 
 	// template describes the pods. At least one container is needed; steps run
 	// in the container named "executor" if there is one, else in the first.
@@ -88,46 +88,46 @@ type WarmPoolSpec struct {
 	// server's own. restartPolicy is Never or unset, because a pod that ends
 	// fails its sandbox and the pool starts a fresh one. May be changed;
 	// updateStrategy says when idle pods follow.
-	Template corev1.PodTemplateSpec `json:"template"`
+	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,2,opt,name=template"`
 
 	// maxPods caps the pods of this pool, idle, starting and in use together.
 	// No cap when unset. At least 1. May be changed; pods in use are never
 	// taken away to meet it.
 	// +optional
-	MaxPods *int32 `json:"maxPods,omitempty"`
+	MaxPods *int32 `json:"maxPods,omitempty" protobuf:"varint,3,opt,name=maxPods"`
 
 	// workDir is the directory in which steps run unless they name their own.
 	// It is created if missing. An absolute path without "..", default
 	// "/workspace". A change holds for pods started after it.
 	// +optional
-	WorkDir string `json:"workDir,omitempty"`
+	WorkDir string `json:"workDir,omitempty" protobuf:"bytes,4,opt,name=workDir"`
 
 	// reclaimPolicy says what becomes of a pod when its sandbox is released.
 	// "Delete" (the default) deletes it, and the pool starts a fresh one.
 	// +optional
-	ReclaimPolicy ReclaimPolicy `json:"reclaimPolicy,omitempty"`
+	ReclaimPolicy ReclaimPolicy `json:"reclaimPolicy,omitempty" protobuf:"bytes,5,opt,name=reclaimPolicy,casttype=ReclaimPolicy"`
 
 	// updateStrategy says when idle pods follow a changed template.
 	// +optional
-	UpdateStrategy WarmPoolUpdateStrategy `json:"updateStrategy,omitempty"`
+	UpdateStrategy WarmPoolUpdateStrategy `json:"updateStrategy,omitempty" protobuf:"bytes,6,opt,name=updateStrategy"`
 
 	// idleTimeoutSeconds is the default for the sandboxes of this pool that do
 	// not set their own, in seconds, 1 to 604800. May be changed; the sandboxes
 	// that there are follow.
 	// +optional
-	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty"`
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty" protobuf:"varint,7,opt,name=idleTimeoutSeconds"`
 
 	// maxLifetimeSeconds is the default for the sandboxes of this pool that do
 	// not set their own, in seconds, 1 to 2592000. May be changed; the
 	// sandboxes that there are follow.
 	// +optional
-	MaxLifetimeSeconds *int32 `json:"maxLifetimeSeconds,omitempty"`
+	MaxLifetimeSeconds *int32 `json:"maxLifetimeSeconds,omitempty" protobuf:"varint,8,opt,name=maxLifetimeSeconds"`
 
 	// allocationTimeoutSeconds is the default for the sandboxes of this pool
 	// that do not set their own, in seconds, 0 to 86400. May be changed; the
 	// sandboxes that wait for a pod follow.
 	// +optional
-	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty"`
+	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty" protobuf:"varint,9,opt,name=allocationTimeoutSeconds"`
 }
 
 // WarmPoolUpdateStrategy says when idle pods follow a changed template.
@@ -137,7 +137,7 @@ type WarmPoolUpdateStrategy struct {
 	// idle pods of the old template are deleted at once). Pods in use by a
 	// sandbox are left alone in either case.
 	// +optional
-	Type UpdateStrategyType `json:"type,omitempty"`
+	Type UpdateStrategyType `json:"type,omitempty" protobuf:"bytes,1,opt,name=type,casttype=UpdateStrategyType"`
 }
 
 // WarmPoolStatus is the observed state of a pool. It is written by the
@@ -145,37 +145,37 @@ type WarmPoolUpdateStrategy struct {
 type WarmPoolStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
 	// phase is a summary: Pending, Ready, Degraded or Terminating.
 	// +optional
-	Phase WarmPoolPhase `json:"phase,omitempty"`
+	Phase WarmPoolPhase `json:"phase,omitempty" protobuf:"bytes,2,opt,name=phase,casttype=WarmPoolPhase"`
 	// replicas is the number of pods of the pool that no sandbox uses,
 	// starting ones included.
 	// +optional
-	Replicas int32 `json:"replicas"`
+	Replicas int32 `json:"replicas" protobuf:"varint,3,opt,name=replicas"`
 	// readyReplicas is the number of idle pods ready to be given out.
 	// +optional
-	ReadyReplicas int32 `json:"readyReplicas"`
+	ReadyReplicas int32 `json:"readyReplicas" protobuf:"varint,4,opt,name=readyReplicas"`
 	// allocatedReplicas is the number of pods in use by sandboxes.
 	// +optional
-	AllocatedReplicas int32 `json:"allocatedReplicas"`
+	AllocatedReplicas int32 `json:"allocatedReplicas" protobuf:"varint,5,opt,name=allocatedReplicas"`
 	// updatedReplicas is the number of idle pods made from the current template.
 	// +optional
-	UpdatedReplicas int32 `json:"updatedReplicas"`
+	UpdatedReplicas int32 `json:"updatedReplicas" protobuf:"varint,6,opt,name=updatedReplicas"`
 	// pendingSandboxes is the number of sandboxes waiting for a pod.
 	// +optional
-	PendingSandboxes int32 `json:"pendingSandboxes"`
+	PendingSandboxes int32 `json:"pendingSandboxes" protobuf:"varint,7,opt,name=pendingSandboxes"`
 	// selector is the label selector of the pool's pods, in string form, for
 	// the scale subresource.
 	// +optional
-	Selector string `json:"selector,omitempty"`
+	Selector string `json:"selector,omitempty" protobuf:"bytes,8,opt,name=selector"`
 	// conditions are the observations behind phase: Ready and ReplicaFailure.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
-	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type"`
+	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,9,rep,name=conditions"`
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
@@ -185,7 +185,7 @@ type WarmPoolList struct {
 	metav1.TypeMeta `json:",inline"`
 	// metadata is standard list metadata.
 	// +optional
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata,omitempty" protobuf:"bytes,1,opt,name=metadata"`
 	// items are the pools.
-	Items []WarmPool `json:"items"`
+	Items []WarmPool `json:"items" protobuf:"bytes,2,rep,name=items"`
 }
