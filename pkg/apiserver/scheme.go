@@ -1,6 +1,8 @@
 package apiserver
 
 import (
+	"fmt"
+
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -16,6 +18,16 @@ var (
 	// Codecs encode and decode them.
 	Codecs = serializer.NewCodecFactory(Scheme)
 )
+
+// StorageCodec returns what objects are stored with: protobuf, of the given
+// version. It also reads what was stored as JSON or YAML.
+func StorageCodec(version schema.GroupVersion) (runtime.Codec, error) {
+	info, ok := runtime.SerializerInfoForMediaType(Codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	if !ok {
+		return nil, fmt.Errorf("no serializer for %s", runtime.ContentTypeProtobuf)
+	}
+	return Codecs.CodecForVersions(info.Serializer, Codecs.UniversalDeserializer(), version, runtime.InternalGroupVersioner), nil
+}
 
 func init() {
 	install.Install(Scheme)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/client-go/rest"
@@ -113,9 +114,13 @@ func newServer(ctx context.Context, o *options.Options, version string, db *kv.D
 		}
 	}()
 	s.encryption.applyTo(&config.GenericConfig.Config)
+	codec, err := apiserver.StorageCodec(v1alpha1.SchemeGroupVersion)
+	if err != nil {
+		return nil, err
+	}
 	storage, err := bolt.NewRESTOptionsGetter(bolt.RESTOptionsConfig{
 		Backend:            bolt.Backend{DB: db, Expirer: s.expirer, Clock: clk},
-		Codec:              apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
+		Codec:              codec,
 		StorageVersion:     v1alpha1.SchemeGroupVersion,
 		TransformerFor:     s.encryption.transformerFor,
 		ObjectCountTracker: config.GenericConfig.StorageObjectCountTracker,
@@ -177,6 +182,10 @@ func selfConfig(loopback *rest.Config, transport http.RoundTripper) *rest.Config
 	return &rest.Config{
 		Host: loopback.Host, BearerToken: loopback.BearerToken, Transport: transport,
 		QPS: -1, UserAgent: "arl-scheduler",
+		ContentConfig: rest.ContentConfig{
+			ContentType:        runtime.ContentTypeProtobuf,
+			AcceptContentTypes: runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON,
+		},
 	}
 }
 

@@ -80,9 +80,13 @@ func openStorage(t *testing.T) generic.RESTOptionsGetter {
 			t.Errorf("close the database: %v", err)
 		}
 	})
+	codec, err := apiserver.StorageCodec(v1alpha1.SchemeGroupVersion)
+	if err != nil {
+		t.Fatal(err)
+	}
 	getter, err := bolt.NewRESTOptionsGetter(bolt.RESTOptionsConfig{
 		Backend:        bolt.Backend{DB: db},
-		Codec:          apiserver.Codecs.LegacyCodec(v1alpha1.SchemeGroupVersion),
+		Codec:          codec,
 		StorageVersion: v1alpha1.SchemeGroupVersion,
 	})
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 // TestRoundTrip encodes and decodes random objects of every kind and version,
 // and wants them back unchanged.
 func TestRoundTrip(t *testing.T) {
-	roundtrip.RoundTripTestForAPIGroup(t, install.Install, fuzzer.Funcs)
+	roundtrip.RoundTripProtobufTestForAPIGroup(t, install.Install, fuzzer.Funcs)
 }
 
 // TestRoundTripToUnstructured does the same by way of unstructured objects,
