@@ -3,96 +3,12 @@ package consistency
 import (
 	"context"
 	"fmt"
-	"math"
 	"math/rand/v2"
-	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/anishathalye/porcupine"
 	"golang.org/x/sync/errgroup"
 )
-
-// checkTime bounds the search for an order of one history. It is far more than
-// a history needs; one without an order may take long to be found so.
-const checkTime = time.Minute
-
-// model is the specification as porcupine takes it.
-func model() porcupine.Model {
-	return porcupine.Model{
-		Init: func() any { return newState() },
-		Step: func(s, input, output any) (bool, any) {
-			next, want := s.(*state).apply(input.(request))
-			// Without an answer, any would have been right.
-			return output == nil || output.(response) == want, next
-		},
-		Equal:             func(a, b any) bool { return a.(*state).equal(b.(*state)) },
-		Hash:              func(s any) uint64 { return s.(*state).digest },
-		DescribeOperation: describe,
-		DescribeState: func(s any) string {
-			return fmt.Sprintf("revision %d, compacted %d: %v", s.(*state).rev, s.(*state).compacted, s.(*state).objects)
-		},
-	}
-}
-
-func describe(input, output any) string {
-	if output == nil {
-		return fmt.Sprintf("%+v: no answer", input)
-	}
-	return fmt.Sprintf("%+v: %+v", input, output)
-}
-
-// wantLinearizable fails the test unless there is an order of the operations.
-func wantLinearizable(t *testing.T, operations []porcupine.Operation) {
-	t.Helper()
-	m := model()
-	result, info := porcupine.CheckOperationsVerbose(m, operations, checkTime)
-	if result == porcupine.Ok {
-		return
-	}
-	dir, err := os.MkdirTemp("", "arl-history-")
-	if err != nil {
-		t.Error(err)
-	}
-	page := filepath.Join(dir, "history.html")
-	if err := porcupine.VisualizePath(m, info, page); err != nil {
-		t.Error(err)
-	}
-	t.Errorf("no order of the %d operations explains their answers (%s); open %s in a browser\n%s",
-		len(operations), result, page, whereItEnds(info, operations))
-}
-
-// whereItEnds describes the state after the longest order of operations that
-// was found, and those that had to come next and could not.
-func whereItEnds(info porcupine.LinearizationInfo, operations []porcupine.Operation) string {
-	var longest []porcupine.Operation
-	for _, order := range info.PartialLinearizationsOperations()[0] {
-		if len(order) > len(longest) {
-			longest = order
-		}
-	}
-	s := newState()
-	done := map[int]bool{}
-	for _, op := range longest {
-		s, _ = s.apply(op.Input.(request))
-		done[op.Input.(request).ID] = true
-	}
-	due := int64(math.MaxInt64)
-	for _, op := range operations {
-		if !done[op.Input.(request).ID] {
-			due = min(due, op.Return)
-		}
-	}
-	text := fmt.Sprintf("at revision %d, compacted %d, with %+v:", s.rev, s.compacted, s.objects)
-	for _, op := range operations {
-		if r := op.Input.(request); !done[r.ID] && op.Call <= due {
-			_, want := s.apply(r)
-			text += fmt.Sprintf("\n  %s\n    want %+v", describe(r, op.Output), want)
-		}
-	}
-	return text
-}
 
 // clients are those of one history.
 type clients []*client

@@ -1,6 +1,7 @@
 package consistency
 
 import (
+	"fmt"
 	"hash/maphash"
 	"strconv"
 )
@@ -22,6 +23,8 @@ const (
 	current      verb = "current"
 	compact      verb = "compact"
 	compactedRev verb = "compacted"
+	// end is no call: it stands behind all that was answered.
+	end verb = "end"
 )
 
 // change is what an update makes of an object. Each depends on what it finds.
@@ -32,7 +35,7 @@ const (
 	increment change = "increment"
 	// incrementEven refuses odd counts.
 	incrementEven change = "incrementEven"
-	// reset sets the count to 0, which writes nothing if it is.
+	// reset sets the count to 0, and writes nothing if it is.
 	reset change = "reset"
 )
 
@@ -53,6 +56,25 @@ type request struct {
 	Limit int64
 }
 
+func (r request) String() string {
+	text := fmt.Sprintf("#%d %s", r.ID, r.Verb)
+	switch r.Verb {
+	case update, upsert, remove:
+		text += fmt.Sprintf(" %d %s", r.Key, r.Change)
+	case create, get:
+		text += fmt.Sprintf(" %d", r.Key)
+	}
+	for _, option := range []struct {
+		name  string
+		value int64
+	}{{"uid", int64(r.UID)}, {"rev", r.Rev}, {"at", r.AtLeast}} {
+		if option.value != 0 {
+			text += fmt.Sprintf(" %s=%d", option.name, option.value)
+		}
+	}
+	return text
+}
+
 // failure is how a request may fail. The empty one is success.
 type failure string
 
@@ -68,9 +90,16 @@ const (
 // object is what a client sees of one: the zero value is none.
 type object struct {
 	// UID is the ID of the request that created it, Writer that of the last
-	// that counted.
+	// that changed it.
 	UID, Writer, Count int
 	Rev                int64
+}
+
+func (o object) String() string {
+	if o == (object{}) {
+		return "none"
+	}
+	return fmt.Sprintf("{uid %d, writer %d, count %d}@%d", o.UID, o.Writer, o.Count, o.Rev)
 }
 
 // response is the answer to a request.
@@ -83,6 +112,16 @@ type response struct {
 	Rev     int64
 }
 
+func (r response) String() string {
+	switch {
+	case r.Failure != "":
+		return string(r.Failure)
+	case r.Rev != 0:
+		return fmt.Sprintf("%v at revision %d", r.Objects, r.Rev)
+	}
+	return r.Object.String()
+}
+
 // state is everything the storage knows at one moment. It is never changed.
 type state struct {
 	rev       int64
@@ -92,6 +131,8 @@ type state struct {
 	before *state
 	// digest stands for the state and all before it.
 	digest uint64
+	// ended is set behind all that was answered.
+	ended bool
 }
 
 var digestSeed = maphash.MakeSeed()
@@ -100,7 +141,8 @@ var digestSeed = maphash.MakeSeed()
 func newState() *state { return &state{rev: 1} }
 
 func (s *state) equal(o *state) bool {
-	return s.rev == o.rev && s.compacted == o.compacted && s.objects == o.objects && s.digest == o.digest
+	return s.rev == o.rev && s.compacted == o.compacted && s.objects == o.objects &&
+		s.digest == o.digest && s.ended == o.ended
 }
 
 // write returns the state after the next write, which sets key to obj.
@@ -125,6 +167,10 @@ func (s *state) apply(r request) (*state, response) {
 		return s.remove(r)
 	case compact:
 		return s.compact(r)
+	case end:
+		next := *s
+		next.ended = true
+		return &next, response{}
 	}
 	return s, s.read(r)
 }
@@ -219,12 +265,14 @@ func (r request) changed(obj object) (object, bool) {
 	switch {
 	case r.Change == incrementEven && obj.Count%2 == 1:
 		return obj, false
+	case r.Change == reset && obj.Count == 0:
+		return obj, true
 	case r.Change == reset:
 		obj.Count = 0
 	default:
 		obj.Count++
-		obj.Writer = r.ID
 	}
+	obj.Writer = r.ID
 	return obj, true
 }
 
@@ -235,6 +283,17 @@ func (r request) writes() bool {
 		return true
 	}
 	return false
+}
+
+// wrote returns the revision that an answered request wrote, if it did.
+func (r request) wrote(got response) (rev int64, ok bool) {
+	switch r.Verb {
+	case create, remove:
+		return got.Object.Rev, got.Failure == ""
+	case update, upsert:
+		return got.Object.Rev, got.Object.Writer == r.ID
+	}
+	return 0, false
 }
 
 func keyName(key int) string { return "pod-" + strconv.Itoa(key) }
