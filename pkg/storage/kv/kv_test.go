@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -58,11 +59,41 @@ func checkFile(t testing.TB, path string) {
 		for err := range tx.Check() {
 			t.Errorf("bbolt's check of %s: %v", path, err)
 		}
-		return nil
+		return checkRecords(tx)
 	})
 	if err != nil {
-		t.Errorf("View: %v", err)
+		t.Errorf("%s: %v", path, err)
 	}
+}
+
+// checkRecords decodes every record of a file, which verifies its checksum.
+func checkRecords(tx *bolt.Tx) error {
+	decode := map[string]func(k, v []byte) error{
+		string(metaBucket): func(_, v []byte) error {
+			_, err := decodeHeader(v, fileKind(binary.LittleEndian.Uint32(v[12:])))
+			return err
+		},
+		string(stateBucket): func(k, v []byte) error {
+			_, err := decodeStateRecord(k, v)
+			return err
+		},
+		string(logBucket): func(k, v []byte) error {
+			rev, err := parseRevKey(k)
+			if err != nil {
+				return err
+			}
+			_, err = decodeLogRecord(rev, v)
+			return err
+		},
+	}
+	return tx.ForEach(func(name []byte, b *bolt.Bucket) error {
+		return b.ForEach(func(k, v []byte) error {
+			if err := decode[string(name)](k, v); err != nil {
+				return fmt.Errorf("bucket %s, key %q: %w", name, k, err)
+			}
+			return nil
+		})
+	})
 }
 
 // put writes a value and returns its revision.
