@@ -63,7 +63,14 @@ func New(config Config) (*Server, error) {
 
 // Start starts the process and waits until it is ready. If it exits before
 // that, the error carries the end of its log.
-func (s *Server) Start(ctx context.Context) error {
+func (s *Server) Start(ctx context.Context) error { return s.startUntil(ctx, "/readyz") }
+
+// StartUnready starts the process and waits only until it is alive: for a
+// server that cannot get ready, such as one that lacks a key.
+func (s *Server) StartUnready(ctx context.Context) error { return s.startUntil(ctx, "/livez") }
+
+// startUntil starts the process and waits until the path answers with 200.
+func (s *Server) startUntil(ctx context.Context, path string) error {
 	log, err := os.OpenFile(s.LogFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return fmt.Errorf("open the server's log: %w", err)
@@ -86,16 +93,16 @@ func (s *Server) Start(ctx context.Context) error {
 		case <-s.exited:
 			return false, fmt.Errorf("the server exited: %w\n%s", s.err, s.LogTail())
 		default:
-			return s.ready(ctx), nil
+			return s.answers(ctx, path), nil
 		}
 	})
 	if err != nil {
-		return errors.Join(fmt.Errorf("wait for the server to be ready: %w\n%s", err, s.LogTail()), s.Kill())
+		return errors.Join(fmt.Errorf("wait for %s of the server: %w\n%s", path, err, s.LogTail()), s.Kill())
 	}
 	return nil
 }
 
-func (s *Server) ready(ctx context.Context) bool {
+func (s *Server) answers(ctx context.Context, path string) bool {
 	config, err := s.RESTConfig()
 	if err != nil {
 		return false
@@ -104,7 +111,7 @@ func (s *Server) ready(ctx context.Context) bool {
 	if err != nil {
 		return false
 	}
-	return client.Discovery().RESTClient().Get().AbsPath("/readyz").Do(ctx).Error() == nil
+	return client.Discovery().RESTClient().Get().AbsPath(path).Do(ctx).Error() == nil
 }
 
 // PID is the process's.

@@ -83,6 +83,22 @@ func (s *server) start(ctx context.Context) error {
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
+	return s.connect()
+}
+
+// mustStartUnready starts a server that may never get ready.
+func (s *server) mustStartUnready(t *testing.T) {
+	t.Helper()
+	if err := s.StartUnready(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.connect(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connect makes the clients of a server that runs.
+func (s *server) connect() error {
 	s.running = true
 	var err error
 	if s.config, err = s.RESTConfig(); err != nil {
