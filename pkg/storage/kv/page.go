@@ -46,7 +46,8 @@ type pageCheck struct {
 	seen []uint64
 	used uint64
 	// visit is told of every value found: the page it begins on, its bucket, key
-	// and value, which are good until it returns. May be nil.
+	// and value, which are good until it returns; and of every bucket before
+	// that, without a key. May be nil.
 	visit func(page uint64, bucket string, key, value []byte)
 	// note is told of what is wrong with a page, and returns nil to have the
 	// pages beside it checked all the same. Nil: the first problem ends the check.

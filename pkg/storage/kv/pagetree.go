@@ -188,6 +188,9 @@ func (c *pageCheck) bucket(id uint64, name string, value []byte, level int) erro
 	if len(value) < bucketHead {
 		return corruptPage(id, "bucket header is cut short")
 	}
+	if c.visit != nil {
+		c.visit(id, name, nil, nil)
+	}
 	if root := binary.NativeEndian.Uint64(value); root != 0 {
 		return c.tree(root, position{bucket: name}, level+1)
 	}

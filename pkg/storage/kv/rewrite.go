@@ -57,24 +57,34 @@ func (w *rewriter) write(owner fs.FileInfo, each func(add func(*Entry) error) er
 		return err
 	}
 	for _, path := range []string{w.log, w.state} {
-		if err := giveTo(path, owner); err != nil {
+		if err := errors.Join(trimEnd(path), giveTo(path, owner)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// trimEnd cuts off what bbolt has made a file larger than it needs, and syncs it.
+func trimEnd(path string) error {
+	c := &pageCheck{}
+	if err := c.check(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Truncate(int64(c.meta.pages*c.meta.pageSize)), f.Sync(), f.Close())
+}
+
 func (w *rewriter) writeState(each func(add func(*Entry) error) error) (err error) {
 	if w.b, err = newFile(w.state, header{kind: stateFile, id: w.id, compacted: w.revision}); err != nil {
 		return err
 	}
-	w.b.NoSync = true // the file is of no use before it is whole: one sync at its end will do
+	w.b.NoSync = true // the file is of no use before it is whole: trimEnd syncs it
 	err = each(w.add)
 	if err == nil {
 		err = w.flush()
-	}
-	if err == nil {
-		err = w.b.Sync()
 	}
 	if w.tx != nil {
 		err = errors.Join(err, w.tx.Rollback())

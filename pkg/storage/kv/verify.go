@@ -182,7 +182,7 @@ func (v *verifier) file(name string, kind fileKind, record func(at Problem, key,
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return 0, nil // noted already
 	}
-	var headers, records int
+	var headers, buckets, records int
 	c := &pageCheck{note: func(err error) error { return v.pageProblem(path, err) }}
 	c.visit = func(page uint64, bucket string, key, value []byte) {
 		if v.stop != nil {
@@ -193,6 +193,8 @@ func (v *verifier) file(name string, kind fileKind, record func(at Problem, key,
 		case bucket == string(metaBucket) && string(key) == string(headerKey):
 			headers++
 			v.stop = v.header(at, kind, value)
+		case bucket == bucketOf(kind) && key == nil:
+			buckets++
 		case bucket == bucketOf(kind):
 			if records++; records%progressKeys == 0 {
 				v.stop = v.ctx()
@@ -209,11 +211,21 @@ func (v *verifier) file(name string, kind fileKind, record func(at Problem, key,
 	if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) {
 		return c.used, v.pageProblem(path, err)
 	}
-	if err != nil || headers > 0 {
+	if err != nil {
 		return c.used, err
 	}
+	if headers == 0 {
+		err = v.lacks(path, "its header was not found: not a database of this program, or the page with it is damaged")
+	}
+	if err == nil && buckets == 0 {
+		err = v.lacks(path, fmt.Sprintf("bucket %q is missing", bucketOf(kind)))
+	}
+	return c.used, err
+}
+
+func (v *verifier) lacks(path, what string) error {
 	v.report.Partial = true
-	return c.used, v.add(Problem{File: path, What: "its header was not found: not a database of this program, or the page with it is damaged", Meaning: meansRefused})
+	return v.add(Problem{File: path, What: what, Meaning: meansRefused})
 }
 
 func bucketOf(kind fileKind) string {

@@ -89,7 +89,7 @@ func (v *verifier) follow(at Problem, old bool) error {
 		return nil
 	}
 	v.report.Partial = true
-	at.What, at.Meaning = fmt.Sprintf("revisions %d to %d before it are missing", before+1, at.Revision-1), meansGap
+	at.What, at.Meaning = fmt.Sprintf("revisions %d to %d are missing before this one", before+1, at.Revision-1), meansGap
 	return v.add(at)
 }
 
