@@ -84,8 +84,8 @@ func (c *pageCheck) run() error {
 	if err := c.readMeta(); err != nil {
 		return err
 	}
-	if need := c.meta.pages * c.meta.pageSize; c.meta.pages > 1<<40 || uint64(c.size) < need {
-		return fmt.Errorf("%w: file is truncated: it has %d bytes and needs %d", ErrCorrupt, c.size, need)
+	if c.meta.pages > uint64(c.size)/c.meta.pageSize {
+		return fmt.Errorf("%w: file is truncated: it has %d bytes and needs %d pages of %d", ErrCorrupt, c.size, c.meta.pages, c.meta.pageSize)
 	}
 	c.seen = make([]uint64, c.meta.pages/64+1)
 	c.mark(0)
