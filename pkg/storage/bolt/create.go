@@ -12,6 +12,7 @@ import (
 )
 
 // Create implements storage.Interface. When it returns, the object is on disk.
+// The object in out may share memory with obj.
 func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
 	key, err := s.prepareKey(key, false)
 	if err != nil {
@@ -47,7 +48,7 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if out == nil {
 		return nil
 	}
-	return s.codec.decodeInto(data, out, entry.ModRev)
+	return s.codec.deliver(obj, out, data, entry.ModRev)
 }
 
 // encode serializes an object without what is not stored: its revision.

@@ -18,53 +18,62 @@ import (
 // watch with a selector, a write that makes an object selected adds it, and one
 // that makes it unselected deletes it.
 func (w *watcher) convert(ctx context.Context, e kv.Event) (*watch.Event, error) {
-	var cur, old runtime.Object
+	var cur *sharedObject
 	var err error
+	isSelected := false
 	if !e.Delete {
-		if cur, err = w.decode(ctx, memoKey{e.Key, e.Rev}, e.Value); err != nil {
+		if cur, err = w.object(ctx, memoKey{key: e.Key, rev: e.Rev}, e.Value); err != nil {
 			return nil, err
 		}
+		isSelected = w.selects(cur.obj)
 	}
-	// An unselective watch needs the object before only to show it as deleted.
-	if e.PrevRev != 0 && (e.Delete || !w.all) {
-		if old, err = w.decode(ctx, memoKey{e.Key, e.PrevRev}, e.PrevValue); err != nil {
+	wasSelected, err := w.wasSelected(ctx, e)
+	switch {
+	case err != nil:
+		return nil, err
+	case isSelected && wasSelected:
+		return &watch.Event{Type: watch.Modified, Object: cur}, nil
+	case isSelected:
+		return &watch.Event{Type: watch.Added, Object: cur}, nil
+	case wasSelected:
+		last, err := w.object(ctx, memoKey{key: e.Key, rev: e.Rev, last: true}, e.PrevValue)
+		if err != nil {
 			return nil, previousError(e, err)
 		}
-	}
-	isSelected := cur != nil && w.selects(cur)
-	wasSelected := e.PrevRev != 0 && (old == nil || w.selects(old))
-	switch {
-	case isSelected && wasSelected:
-		return w.event(watch.Modified, cur, e.Rev)
-	case isSelected:
-		return w.event(watch.Added, cur, e.Rev)
-	case wasSelected:
-		return w.event(watch.Deleted, old, e.Rev)
+		return &watch.Event{Type: watch.Deleted, Object: last}, nil
 	}
 	return nil, nil
 }
 
-// event returns an event with a copy of obj, which is shared, at rev: an object
-// that is deleted has the revision of its deletion.
-func (w *watcher) event(t watch.EventType, obj runtime.Object, rev int64) (*watch.Event, error) {
-	obj = obj.DeepCopyObject()
-	if err := w.store.codec.setRevision(obj, rev); err != nil {
-		return nil, err
+// wasSelected reports whether the client has been shown what the write replaced.
+func (w *watcher) wasSelected(ctx context.Context, e kv.Event) (bool, error) {
+	if e.PrevRev == 0 || w.all {
+		return e.PrevRev != 0, nil
 	}
-	return &watch.Event{Type: t, Object: obj}, nil
+	old, err := w.object(ctx, memoKey{key: e.Key, rev: e.PrevRev}, e.PrevValue)
+	if err != nil {
+		return false, previousError(e, err)
+	}
+	return w.selects(old.obj), nil
 }
 
-// decode returns the object of a stored value. It is shared.
-func (w *watcher) decode(ctx context.Context, k memoKey, raw []byte) (runtime.Object, error) {
-	data, _, err := w.store.codec.open(ctx, k.key, raw)
-	if err != nil {
-		return nil, err
-	}
-	obj, err := w.store.recent.decode(k, data, w.store.codec.decode)
-	if err != nil {
-		return nil, &corruptError{problem: undecodable, rev: k.rev, err: err}
-	}
-	return obj, nil
+// object returns the object of a stored value, which is that of k.
+func (w *watcher) object(ctx context.Context, k memoKey, raw []byte) (*sharedObject, error) {
+	return w.store.recent.object(k, raw, func() (*sharedObject, error) {
+		codec := &w.store.codec
+		data, _, err := codec.open(ctx, k.key, raw)
+		if err != nil {
+			return nil, err
+		}
+		obj, err := codec.decode(data)
+		if err != nil {
+			return nil, &corruptError{problem: undecodable, rev: k.rev, err: err}
+		}
+		if err := codec.setRevision(obj, k.rev); err != nil {
+			return nil, err
+		}
+		return newSharedObject(obj), nil
+	})
 }
 
 // selects reports whether the client wants to see obj. One whose attributes

@@ -70,7 +70,7 @@ func (s *source) watch(ctx context.Context, o metav1.ListOptions) (watch.Interfa
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.open = append(s.open, w)
-	return w, nil
+	return watch.Filter(w, func(e watch.Event) (watch.Event, bool) { return unwrap(e), true }), nil
 }
 
 // cut ends all watches.

@@ -240,11 +240,19 @@ func nextEvent(tb testing.TB, w watch.Interface) watch.Event {
 		if !ok {
 			tb.Fatal("the watch ended, want an event")
 		}
-		return e
+		return unwrap(e)
 	case <-time.After(patience):
 		tb.Fatal("no event came")
 	}
 	return watch.Event{}
+}
+
+// unwrap gives an event an object of its own instead of the shared one.
+func unwrap(e watch.Event) watch.Event {
+	if shared, ok := e.Object.(runtime.CacheableObject); ok {
+		e.Object = shared.GetObject()
+	}
+	return e
 }
 
 // eventually waits for a condition.

@@ -155,7 +155,7 @@ func TestSlowWatchDelaysNobodyAndExpires(t *testing.T) {
 			wantClosed(t, slow)
 			break
 		}
-		if want := fmt.Sprintf("pod-%d", seen); e.Object.(*example.Pod).Name != want {
+		if want := fmt.Sprintf("pod-%d", seen); unwrap(e).Object.(*example.Pod).Name != want {
 			t.Fatalf("event %d is of %v, want %s", seen, e.Object, want)
 		}
 		seen++
