@@ -45,11 +45,26 @@ func newServer(args ...string) (*server, error) {
 		return nil, err
 	}
 	s := &server{dir: dir, data: filepath.Join(dir, "data")}
-	s.Server, err = harness.New(harness.Config{
+	s.Server, err = harness.New(s.with(args...))
+	return s, err
+}
+
+// with is the configuration of the server with the flags beside the usual ones.
+func (s *server) with(args ...string) harness.Config {
+	return harness.Config{
 		Binary: binary(), Dir: s.data,
 		Args: append([]string{"--allow-host-image", "--v=2"}, args...),
-	})
-	return s, err
+	}
+}
+
+// reconfigure gives a server that does not run other flags. It moves to another port.
+func (s *server) reconfigure(t *testing.T, args ...string) {
+	t.Helper()
+	other, err := harness.New(s.with(args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Server = other
 }
 
 // startServer starts a server for one test.

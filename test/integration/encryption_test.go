@@ -1,0 +1,307 @@
+package integration
+
+import (
+	"bytes"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	apiserverv1 "k8s.io/apiserver/pkg/apis/apiserver/v1"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	applyv1alpha1 "arl.io/arl/pkg/generated/applyconfiguration/arl/v1alpha1"
+)
+
+const encryptionFlag = "--encryption-provider-config="
+
+// providers are the ways to encrypt, in order: the first writes, all read.
+type providers []apiserverv1.ProviderConfiguration
+
+// inClear is the provider that does not encrypt.
+var inClear = apiserverv1.ProviderConfiguration{Identity: &apiserverv1.IdentityConfiguration{}}
+
+// encryptionKey is a key of 32 random bytes, which is allowed for every provider.
+func encryptionKey(name string) apiserverv1.Key {
+	secret := make([]byte, 32)
+	_, _ = rand.Read(secret) // it never fails
+	return apiserverv1.Key{Name: name, Secret: base64.StdEncoding.EncodeToString(secret)}
+}
+
+func aesgcm(keys ...apiserverv1.Key) apiserverv1.ProviderConfiguration {
+	return apiserverv1.ProviderConfiguration{AESGCM: &apiserverv1.AESConfiguration{Keys: keys}}
+}
+
+func aescbc(keys ...apiserverv1.Key) apiserverv1.ProviderConfiguration {
+	return apiserverv1.ProviderConfiguration{AESCBC: &apiserverv1.AESConfiguration{Keys: keys}}
+}
+
+func secretbox(keys ...apiserverv1.Key) apiserverv1.ProviderConfiguration {
+	return apiserverv1.ProviderConfiguration{Secretbox: &apiserverv1.SecretboxConfiguration{Keys: keys}}
+}
+
+// encryptionFile is a configuration beside the data directory of a server.
+func (s *server) encryptionFile() string { return filepath.Join(s.dir, "encryption.yaml") }
+
+// encrypt writes the configuration that all of arl.io goes through the
+// providers, whole at once, as an editor or a mounted secret would.
+func (s *server) encrypt(t *testing.T, by ...apiserverv1.ProviderConfiguration) {
+	t.Helper()
+	config := apiserverv1.EncryptionConfiguration{
+		TypeMeta:  metav1.TypeMeta{APIVersion: "apiserver.config.k8s.io/v1", Kind: "EncryptionConfiguration"},
+		Resources: []apiserverv1.ResourceConfiguration{{Resources: []string{"*.arl.io"}, Providers: by}},
+	}
+	content, err := json.Marshal(config) // JSON is YAML
+	if err != nil {
+		t.Fatal(err)
+	}
+	fresh := s.encryptionFile() + ".new"
+	mustWrite(t, fresh, content)
+	if err := os.Rename(fresh, s.encryptionFile()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// encryptedServer prepares a server whose configuration encrypt writes.
+func encryptedServer(t *testing.T, args ...string) *server {
+	t.Helper()
+	needContainers(t)
+	s := ownServer(t)
+	s.reconfigure(t, append([]string{encryptionFlag + s.encryptionFile()}, args...)...)
+	return s
+}
+
+// TestCanariesAreNotOnDisk stores words in every part of objects. Without
+// encryption they are found in both files, which shows that the search works.
+func TestCanariesAreNotOnDisk(t *testing.T) {
+	t.Parallel()
+	for name, provider := range map[string]func(...apiserverv1.Key) apiserverv1.ProviderConfiguration{
+		"no encryption": nil, "aescbc": aescbc, "aesgcm": aesgcm, "secretbox": secretbox,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			key := encryptionKey("key-1")
+			args := []string{"--storage-retention=200ms"}
+			s := encryptedServer(t, args...)
+			if provider == nil {
+				s.reconfigure(t, args...)
+			} else {
+				s.encrypt(t, provider(key))
+			}
+			s.mustStart(t)
+			n := &tenant{t: t, server: s, namespace: "default"}
+			canaries := n.storeCanaries()
+			marker := n.createPool(hostPool("named-in-clear", 0))
+			n.awaitCompacted(marker.ResourceVersion)
+			n.createPool(hostPool("named-in-the-log", 0))
+			s.mustStop(t)
+
+			// The log is trimmed in the course of time, so only state.db is sure to
+			// have what was written first, and only one of both what came last.
+			found := s.searchStorage(t, canaries...)
+			for _, canary := range canaries {
+				if got, want := len(found[canary]) > 0, provider == nil; got != want {
+					t.Errorf("%s found in %q, want it found: %t", canary, found[canary], want)
+				}
+			}
+			for _, file := range []string{"log.db", "state.db"} {
+				if all := s.searchStorage(t, "named-in-")["named-in-"]; !bytes.Contains([]byte(fmt.Sprint(all)), []byte(file)) {
+					t.Errorf("names of objects are readable by design, and should be found in %s: %q", file, all)
+				}
+			}
+			raw, err := base64.StdEncoding.DecodeString(key.Secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for what, secret := range map[string][]byte{"the key as it is written": []byte(key.Secret), "the key": raw} {
+				for _, path := range search(t, s.data, secret) {
+					t.Errorf("%s is in %s", what, path)
+				}
+				if bytes.Contains(mustRead(t, s.LogFile()), secret) {
+					t.Errorf("%s is in the server's log", what)
+				}
+			}
+		})
+	}
+}
+
+// storeCanaries stores objects with a word of its own in each place, and
+// returns the words.
+func (n *tenant) storeCanaries() (canaries []string) {
+	n.t.Helper()
+	word := func(place string) string {
+		canaries = append(canaries, "canary-in-"+place)
+		return canaries[len(canaries)-1]
+	}
+	pool := hostPool("pool", 1)
+	pool.Labels = map[string]string{"label": word("a-label")}
+	pool.Annotations = map[string]string{word("an-annotations-name"): word("an-annotation")}
+	n.createPool(pool)
+	sandbox := sandboxOf("box", pool.Name)
+	sandbox.Spec.Env = map[string]string{"SECRET": word("the-env")}
+	n.createSandbox(sandbox)
+	n.awaitSandbox(sandbox.Name, v1alpha1.SandboxReady)
+	// What the step says is put together by it, so that the command does not have it.
+	step := shell("say", "echo canary-in-$PLACE; : "+word("a-command"))
+	step.Env = map[string]string{"PLACE": "stdout", "SECRET": word("a-steps-env")}
+	file := write("file", "file.txt", word("a-file"))
+	if got, want := n.succeed(taskIn(sandbox.Name, "task", step, file)).Status.Stdout, word("stdout")+"\n"; got != want {
+		n.t.Errorf("the task said %q, want %q", got, want)
+	}
+	return canaries
+}
+
+// searchStorage returns in which files of the database the words are.
+func (s *server) searchStorage(t *testing.T, words ...string) map[string][]string {
+	t.Helper()
+	found := map[string][]string{}
+	for _, word := range words {
+		found[word] = search(t, s.storage(), []byte(word))
+	}
+	return found
+}
+
+// search returns the regular files below a directory in which there are the bytes.
+func search(t *testing.T, dir string, what []byte) (paths []string) {
+	t.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err == nil && entry.Type().IsRegular() && bytes.Contains(mustRead(t, path), what) {
+			paths = append(paths, path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return paths
+}
+
+// TestKeysAreRotated goes from one way of encryption to another: once every
+// object has been written again, the old way is needed no more.
+func TestKeysAreRotated(t *testing.T) {
+	t.Parallel()
+	first, second := encryptionKey("key-1"), encryptionKey("key-2")
+	for _, tt := range []struct {
+		name                  string
+		before, while, behind providers
+	}{
+		{"a new key", providers{aesgcm(first)}, providers{aesgcm(second, first)}, providers{aesgcm(second)}},
+		{"another provider", providers{secretbox(first)}, providers{aescbc(second), secretbox(first)}, providers{aescbc(second)}},
+		{"from clear", providers{inClear}, providers{aesgcm(first), inClear}, providers{aesgcm(first)}},
+		{"to clear", providers{aesgcm(first)}, providers{inClear, aesgcm(first)}, providers{inClear}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := encryptedServer(t)
+			s.encrypt(t, tt.before...)
+			s.mustStart(t)
+			n := &tenant{t: t, server: s, namespace: "default"}
+			// Tasks that have ended are written by nobody else.
+			names := []string{"updated", "applied", "patched"}
+			for _, name := range names {
+				n.createTask(taskIn("missing", name, shell("none", "true")))
+			}
+			before := map[string]*v1alpha1.Task{}
+			for _, name := range names {
+				before[name] = n.awaitEnd(name)
+			}
+			s.mustStop(t)
+
+			s.encrypt(t, tt.while...)
+			s.mustStart(t)
+			for i, rewrite := range []func(context.Context, *v1alpha1.Task) (*v1alpha1.Task, error){n.updateAsIs, n.applyAsIs, n.patchAsIs} {
+				task := before[names[i]]
+				if now, err := n.tasks().Get(t.Context(), task.Name, getNow); err != nil || now.ResourceVersion != task.ResourceVersion {
+					t.Fatalf("before %s is written again: %v, %v", task.Name, now, err)
+				}
+				again, err := rewrite(t.Context(), task)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if again.ResourceVersion == task.ResourceVersion {
+					t.Errorf("%s: an update that changes nothing has not written the object by the new key", task.Name)
+				}
+				third, err := rewrite(t.Context(), again)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if third.ResourceVersion != again.ResourceVersion {
+					t.Errorf("%s: written again though it was by the newest key", task.Name)
+				}
+			}
+			s.mustStop(t)
+
+			s.encrypt(t, tt.behind...)
+			s.mustStart(t) // ready: the scheduler has read everything
+			for _, name := range names {
+				if _, err := n.tasks().Get(t.Context(), name, getNow); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+func (n *tenant) updateAsIs(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
+	return n.tasks().Update(ctx, task, updateNow)
+}
+
+// applyAsIs applies what another manager has set already, and owns nothing by it.
+func (n *tenant) applyAsIs(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
+	config := applyv1alpha1.Task(task.Name, task.Namespace)
+	return n.tasks().Apply(ctx, config, metav1.ApplyOptions{FieldManager: "rotation", Force: true})
+}
+
+func (n *tenant) patchAsIs(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
+	return n.tasks().Patch(ctx, task.Name, types.MergePatchType, []byte("{}"), patchNow)
+}
+
+// TestBadEncryptionIsRefused starts servers with files that are no good. What
+// they say names flag, file and field, and no key.
+func TestBadEncryptionIsRefused(t *testing.T) {
+	t.Parallel()
+	short := apiserverv1.Key{Name: "short", Secret: base64.StdEncoding.EncodeToString([]byte("secret-of-17-char"))}
+	for _, tt := range []struct {
+		name    string
+		content string    // if by is nil
+		by      providers // what encrypts
+		want    []string  // words beside flag and file
+	}{
+		{name: "missing", want: []string{"no such file"}},
+		{name: "empty", content: " ", want: []string{"error decoding"}},
+		{name: "no YAML", content: "{{", want: []string{"error decoding"}},
+		{name: "another kind", content: `{"apiVersion":"v1","kind":"Secret"}`, want: []string{"Secret"}},
+		{name: "no rule", content: `{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration"}`, want: []string{"resources: Required value"}},
+		{name: "unknown provider", want: []string{"unknown field", "resources[0].providers[0].rot13"},
+			content: `{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration","resources":[{"resources":["*.arl.io"],"providers":[{"rot13":{}}]}]}`},
+		{name: "bad resource", want: []string{"resources[0].resources[0]", "capital"},
+			content: `{"apiVersion":"apiserver.config.k8s.io/v1","kind":"EncryptionConfiguration","resources":[{"resources":["Tasks.arl.io"],"providers":[{"identity":{}}]}]}`},
+		{name: "no key", by: providers{aesgcm()}, want: []string{"resources[0].providers[0].aesgcm.keys"}},
+		{name: "key of a wrong length", by: providers{aescbc(short)}, want: []string{"resources[0].providers[0].aescbc.keys[0].secret", "expected length, got 17"}},
+		{name: "secretbox key of a wrong length", by: providers{secretbox(short)}, want: []string{"secretbox.keys[0].secret", "expected one of [32]"}},
+		{name: "key that is no base64", by: providers{aesgcm(apiserverv1.Key{Name: "k", Secret: "***"})}, want: []string{"aesgcm.keys[0].secret", "base64"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			s := ownServer(t)
+			switch {
+			case tt.by != nil:
+				s.encrypt(t, tt.by...)
+			case tt.content != "":
+				mustWrite(t, s.encryptionFile(), []byte(tt.content))
+			}
+			said := s.refuse(t, encryptionFlag+s.encryptionFile())
+			wantWords(t, said, append(tt.want, "--encryption-provider-config: "+s.encryptionFile())...)
+			if bytes.Contains([]byte(said), []byte(short.Secret)) {
+				t.Errorf("the key is in the message:\n%s", said)
+			}
+		})
+	}
+}
