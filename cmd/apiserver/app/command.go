@@ -13,6 +13,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/cmd/apiserver/app/storagecmd"
 )
 
 // helpColumns is the width that help texts are wrapped to.
@@ -52,8 +53,18 @@ this machine, and kubectl uses the kubeconfig written to the data directory.`,
 	for _, set := range sets.FlagSets {
 		cmd.Flags().AddFlagSet(set)
 	}
+	plain := &cobra.Command{}
+	subcommands := []*cobra.Command{
+		newDoctorCommand(), newPurgeCommand(),
+		storagecmd.New(storagecmd.Layout{Storage: storageDir, PKI: pkiDir, Kubeconfig: kubeconfigName}),
+	}
+	for _, sub := range subcommands {
+		// Theirs would be the server's flags otherwise.
+		sub.SetUsageFunc(plain.UsageFunc())
+		sub.SetHelpFunc(plain.HelpFunc())
+	}
 	cliflag.SetUsageAndHelpFunc(cmd, sets, helpColumns)
-	cmd.AddCommand(newDoctorCommand(), newPurgeCommand())
+	cmd.AddCommand(subcommands...)
 	return cmd
 }
 

@@ -20,6 +20,7 @@ import (
 
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/pki"
+	"arl.io/arl/cmd/apiserver/app/storageapi"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/apiserver"
 	"arl.io/arl/pkg/apiserver/inprocess"
@@ -136,12 +137,14 @@ func newServer(ctx context.Context, o *options.Options, version string, db *kv.D
 	config.Extra.Allocator = s.scheduler
 	config.Extra.HealthChecks = []healthz.HealthChecker{healthz.NamedCheck("storage", s.checkStorage)}
 	config.Extra.ReadyChecks = []healthz.HealthChecker{s.scheduler}
+	config.GenericConfig.LongRunningFunc = storageapi.LongRunning(config.GenericConfig.LongRunningFunc)
 	if s.api, err = config.Complete().New(); err != nil {
 		return nil, err
 	}
 	s.encryption.report(ctx)
 	s.api.ShutdownTimeout = o.ShutdownTimeout
 	serveNamespaces(s.api)
+	storageapi.Install(s.api.Handler.NonGoRestfulMux, db)
 	self.Serve(s.api.Handler)
 	return s, nil
 }

@@ -178,3 +178,7 @@ func (m *meter) report() {
 	m.keys, m.bytes = m.state.Keys, m.state.Bytes
 	m.progress(m.state)
 }
+
+// ID is the random ID of the database, in hexadecimal. It stays the same for
+// good; a database restored from a backup has another one.
+func (db *DB) ID() string { return hex.EncodeToString(db.files.id[:]) }
