@@ -228,13 +228,23 @@ func (s *server) checkStorage(*http.Request) error { return s.db.Err() }
 
 // run serves until ctx ends or a part fails.
 func (s *server) run(ctx context.Context) error {
-	logger := klog.FromContext(ctx)
-	group, ctx := errgroup.WithContext(ctx)
-
+	group, groupCtx := errgroup.WithContext(ctx)
 	// What serves requests outlives the requests: it is stopped after them.
 	background, stopBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopBackground()
 	defer s.encryption.close()
+	scheduling, stopScheduling := context.WithCancel(background)
+	defer stopScheduling()
+	scheduled := make(chan struct{})
+	err := s.api.AddPreShutdownHook("stop-scheduler", func() error {
+		stopScheduling()
+		<-scheduled
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("have the scheduler stopped first: %w", err)
+	}
+
 	group.Go(func() error {
 		s.encryption.run(background)
 		return nil
@@ -249,24 +259,14 @@ func (s *server) run(ctx context.Context) error {
 			return nil
 		}
 	})
-	scheduling, stopScheduling := context.WithCancel(background)
-	scheduled := make(chan struct{})
-	err := s.api.AddPreShutdownHook("stop-scheduler", func() error {
-		stopScheduling()
-		<-scheduled
-		return nil
-	})
 	group.Go(func() error {
 		defer close(scheduled)
 		return s.scheduler.Run(scheduling)
 	})
 	group.Go(func() error {
 		defer stopBackground()
-		if err != nil {
-			return fmt.Errorf("have the scheduler stopped first: %w", err)
-		}
-		return s.api.PrepareRun().RunWithContext(ctx)
+		return s.api.PrepareRun().RunWithContext(groupCtx)
 	})
-	logger.Info("Serving", "address", s.address, "kubeconfig", s.kubeconfig)
+	klog.FromContext(ctx).Info("Serving", "address", s.address, "kubeconfig", s.kubeconfig)
 	return group.Wait()
 }
