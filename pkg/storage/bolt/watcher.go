@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/apiserver/pkg/storage"
@@ -39,6 +40,8 @@ type watcher struct {
 	// seen is the revision up to which the client has been sent everything.
 	// It belongs to the goroutine.
 	seen int64
+	// position is seen, for others to look at.
+	position atomic.Int64
 }
 
 var _ watch.Interface = (*watcher)(nil)
@@ -172,11 +175,17 @@ func (w *watcher) next(ctx, wait context.Context) error {
 		}
 	}
 	w.seen = max(w.seen, upTo)
+	w.position.Store(w.seen)
 	return nil
 }
 
 // send waits for room in the channel. It returns whether the watch goes on.
 func (w *watcher) send(ctx context.Context, e watch.Event) bool {
+	select {
+	case w.result <- e: // as good as always, and far cheaper than to look at two channels
+		return true
+	default:
+	}
 	select {
 	case w.result <- e:
 		return true

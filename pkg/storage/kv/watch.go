@@ -12,6 +12,8 @@ const (
 	// maxEvents is how many events Next returns at most, so that a watcher
 	// that is far behind need not hold them all.
 	maxEvents = 1024
+	// firstEvents is how many events there is room for at first: those of a commit.
+	firstEvents = 32
 	// maxScan is how many entries Next looks at before it reports how far it has come.
 	maxScan = 64 << 10
 )
@@ -75,8 +77,8 @@ func (w *Watcher) check(r *root) error {
 
 // advance moves over the log of r, which has not been compacted beyond w.seen.
 func (w *Watcher) advance(r *root) []Event {
-	var events []Event
 	last := min(r.rev, w.seen+maxScan)
+	events := make([]Event, 0, min(last-w.seen, firstEvents))
 	for w.seen < last && len(events) < maxEvents {
 		w.seen++
 		if rec := r.log.at(w.seen); rec.op() != opMark && strings.HasPrefix(rec.key(), w.prefix) {
