@@ -103,11 +103,7 @@ func (s *Server) startUntil(ctx context.Context, path string) error {
 }
 
 func (s *Server) answers(ctx context.Context, path string) bool {
-	config, err := s.RESTConfig()
-	if err != nil {
-		return false
-	}
-	client, err := versioned.NewForConfig(config)
+	client, err := NewClient(s.Kubeconfig())
 	if err != nil {
 		return false
 	}
@@ -134,22 +130,24 @@ func (s *Server) LogTail() string {
 }
 
 // RESTConfig is that of the admin, without a client-side rate limit.
-func (s *Server) RESTConfig() (*rest.Config, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", s.Kubeconfig())
+func (s *Server) RESTConfig() (*rest.Config, error) { return restConfig(s.Kubeconfig()) }
+
+// NewClient returns the client of a kubeconfig, without a client-side rate limit.
+func NewClient(kubeconfig string) (*versioned.Clientset, error) {
+	config, err := restConfig(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	return versioned.NewForConfig(config)
+}
+
+func restConfig(kubeconfig string) (*rest.Config, error) {
+	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
 	if err != nil {
 		return nil, fmt.Errorf("read kubeconfig: %w", err)
 	}
 	config.QPS = -1
 	return config, nil
-}
-
-// Client is the admin's.
-func (s *Server) Client() (*versioned.Clientset, error) {
-	config, err := s.RESTConfig()
-	if err != nil {
-		return nil, err
-	}
-	return versioned.NewForConfig(config)
 }
 
 // Exited is closed when the process has ended.

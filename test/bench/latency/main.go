@@ -63,5 +63,6 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
+	defer target.close()
 	return target.measure(ctx, s)
 }

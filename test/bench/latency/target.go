@@ -12,7 +12,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/generated/clientset/versioned"
@@ -34,6 +33,8 @@ type target struct {
 	pool   string
 	// replicas is how many idle pods the pool keeps.
 	replicas int
+	// close ends the watch.
+	close func()
 	// misses counts creates that found no idle pod.
 	misses atomic.Int64
 
@@ -69,12 +70,13 @@ func withOwnServer(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
+	defer target.close()
 	return target.measure(ctx, s)
 }
 
-// connect returns a target for the kubeconfig, watching tasks until ctx ends.
+// connect returns a target for the kubeconfig, watching tasks until it is closed.
 func connect(ctx context.Context, kubeconfig, pool string) (*target, error) {
-	client, err := newClient(kubeconfig)
+	client, err := harness.NewClient(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -93,11 +95,19 @@ func connect(ctx context.Context, kubeconfig, pool string) (*target, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch tasks: %w", err)
 	}
-	go t.dispatch(watcher)
+	dispatched := make(chan struct{})
+	go func() {
+		defer close(dispatched)
+		t.dispatch(watcher)
+	}()
+	t.close = func() {
+		watcher.Stop()
+		<-dispatched
+	}
 	return t, nil
 }
 
-// dispatch ends with the watch, which ends with its context.
+// dispatch ends with the watch.
 func (t *target) dispatch(watcher watch.Interface) {
 	for event := range watcher.ResultChan() {
 		task, ok := event.Object.(*v1alpha1.Task)
@@ -111,13 +121,4 @@ func (t *target) dispatch(watcher watch.Interface) {
 		}
 		t.mu.Unlock()
 	}
-}
-
-func newClient(kubeconfig string) (*versioned.Clientset, error) {
-	config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-	if err != nil {
-		return nil, fmt.Errorf("read kubeconfig: %w", err)
-	}
-	config.QPS = -1
-	return versioned.NewForConfig(config)
 }

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/test/harness"
 )
 
 // benchLabel is on every task of a measurement.
@@ -21,7 +22,7 @@ const benchLabel = "bench"
 
 // createPool makes the pool of a server that was started for the measurement.
 func createPool(ctx context.Context, kubeconfig, name string, replicas int32) error {
-	client, err := newClient(kubeconfig)
+	client, err := harness.NewClient(kubeconfig)
 	if err != nil {
 		return err
 	}
