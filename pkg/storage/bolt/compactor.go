@@ -40,6 +40,9 @@ type CompactorConfig struct {
 	// MaxLogBytes is how much memory history may take, however young it is.
 	// 0: DefaultMaxLogBytes.
 	MaxLogBytes int64
+	// OnCompact is told of every compaction how long it took, and how it ended
+	// unless it was by the end of Run's context. May be nil.
+	OnCompact func(took time.Duration, err error)
 }
 
 // Compactor forgets history: revisions older than the retention, and the older
@@ -50,6 +53,7 @@ type Compactor struct {
 	clock     clock.WithTicker
 	retention time.Duration
 	maxBytes  int64
+	onCompact func(time.Duration, error)
 	// marks are the revisions of moments within the retention, oldest first.
 	// They belong to Run.
 	marks []mark
@@ -72,7 +76,12 @@ func NewCompactor(c CompactorConfig) *Compactor {
 	if c.MaxLogBytes <= 0 {
 		c.MaxLogBytes = DefaultMaxLogBytes
 	}
-	return &Compactor{db: c.DB, clock: c.Clock, retention: c.Retention, maxBytes: c.MaxLogBytes}
+	if c.OnCompact == nil {
+		c.OnCompact = func(time.Duration, error) {}
+	}
+	return &Compactor{
+		db: c.DB, clock: c.Clock, retention: c.Retention, maxBytes: c.MaxLogBytes, onCompact: c.OnCompact,
+	}
 }
 
 // Run compacts until ctx ends, which it answers with nil, or until the database
@@ -109,7 +118,12 @@ func (c *Compactor) compact(ctx context.Context) error {
 	if target <= stats.CompactedRevision {
 		return nil
 	}
-	if err := c.db.Compact(ctx, target); err != nil {
+	start := c.clock.Now()
+	err := c.db.Compact(ctx, target)
+	if err == nil || ctx.Err() == nil {
+		c.onCompact(c.clock.Since(start), err)
+	}
+	if err != nil {
 		return err
 	}
 	klog.FromContext(ctx).V(2).Info("Compacted history", "revision", target, "logBytes", stats.LogBytes)

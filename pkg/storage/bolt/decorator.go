@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"context"
 	"sync"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +25,8 @@ type Backend struct {
 	// Expirer and Clock are as in Config.
 	Expirer *Expirer
 	Clock   clock.WithDelayedExecution
+	// Stores is entered every store that is made, for metrics. It may be nil.
+	Stores *Stores
 }
 
 // NewDecorator returns what makes the generic registry keep its objects in b.
@@ -67,6 +70,20 @@ func NewDecorator(b Backend) generic.StorageDecorator {
 		if err != nil {
 			return nil, nil, err
 		}
-		return s, sync.OnceFunc(s.Close), nil
+		if utilfeature.DefaultFeatureGate.Enabled(features.SizeBasedListCostEstimate) {
+			// Without it the metric of sizes would say that they cannot be had.
+			if err := s.EnableResourceSizeEstimation(keysNotNeeded); err != nil {
+				return nil, nil, err
+			}
+		}
+		remove := b.Stores.add(s)
+		return s, sync.OnceFunc(func() {
+			remove()
+			s.Close()
+		}), nil
 	}
 }
+
+// keysNotNeeded stands for the keys of a watch cache, which a Store does not need to
+// know the sizes of objects.
+func keysNotNeeded(context.Context) ([]string, error) { return nil, nil }

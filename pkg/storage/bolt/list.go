@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/features"
 	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/apiserver/pkg/storage/metrics"
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 
 	"arl.io/arl/pkg/storage/kv"
@@ -50,6 +51,7 @@ func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOption
 		newItem: newItem,
 		errs:    listErrors{report: s.reportCorrupt, resource: s.groupResource},
 	}
+	defer l.record()
 	if err := l.read(ctx, snap); err != nil {
 		return err
 	}
@@ -110,6 +112,9 @@ type listing struct {
 	// lastKey is the last key looked at, whether or not it was selected.
 	lastKey string
 	more    bool
+	// evaluated is how many objects were looked at, and index what they were found by.
+	evaluated int
+	index     string
 }
 
 // read appends what is selected, until the page is full.
@@ -133,6 +138,7 @@ func (l *listing) read(ctx context.Context, snap kv.Snapshot) (err error) {
 		return !done && err == nil
 	}
 	if tag, ok := l.store.index.match(ctx, &l.opts.Predicate, snap.Revision()); ok {
+		l.index = listIndex
 		snap.AscendTag(tag, l.prefix, l.from, add)
 	} else {
 		snap.Ascend(l.prefix, l.from, add)
@@ -162,6 +168,7 @@ func (l *listing) add(ctx context.Context, entry kv.Entry) (done bool, err error
 	if ctx.Err() != nil {
 		return true, storage.NewTimeoutError(entry.Key, "request did not complete within requested timeout")
 	}
+	l.evaluated++
 	codec := &l.store.codec
 	data, _, err := codec.open(ctx, entry.Key, entry.Value)
 	if err != nil {
@@ -208,4 +215,15 @@ func (l *listing) finish(listObj runtime.Object, snap kv.Snapshot) error {
 		pred.SetShardInfoOnList(listObj)
 	}
 	return nil
+}
+
+// Labels of the API server's metrics of lists.
+const (
+	listStorage = "bolt"
+	listIndex   = "tags"
+)
+
+// record counts what the list has cost, also if it failed.
+func (l *listing) record() {
+	metrics.RecordStorageListMetrics(l.store.groupResource, listStorage, l.index, l.evaluated, l.evaluated, l.items.Len())
 }

@@ -52,8 +52,13 @@ func (podStrategy) ValidateUpdate(context.Context, runtime.Object, runtime.Objec
 // wires it.
 func newRegistry(t *testing.T, db *kv.DB, transformer value.Transformer) *registry.Store {
 	t.Helper()
+	return newRegistryOn(t, Backend{DB: db}, transformer)
+}
+
+func newRegistryOn(t *testing.T, backend Backend, transformer value.Transformer) *registry.Store {
+	t.Helper()
 	options, err := NewRESTOptionsGetter(RESTOptionsConfig{
-		Backend:          Backend{DB: db},
+		Backend:          backend,
 		Codec:            apitesting.TestCodec(codecs, examplev1.SchemeGroupVersion),
 		StorageVersion:   examplev1.SchemeGroupVersion,
 		TransformerFor:   func(schema.GroupResource) value.Transformer { return transformer },

@@ -74,6 +74,7 @@ func (s *Store) launch(ctx context.Context, w *watcher) error {
 		return apiError(kv.ErrClosed)
 	}
 	ctx, w.cancel = context.WithCancel(ctx)
+	w.position.Store(w.seen)
 	s.watchers[w] = struct{}{}
 	go w.run(ctx)
 	return nil
