@@ -1,0 +1,290 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
+
+	"arl.io/arl/pkg/storage/kv"
+)
+
+// storageCommand runs "arl-apiserver storage" to its end.
+func storageCommand(t *testing.T, args ...string) outcome {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	got, err := runToEnd(ctx, exec.CommandContext(ctx, binary(), append([]string{"storage"}, args...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
+}
+
+// mustStorage runs a storage command that must succeed, and returns what it printed.
+func mustStorage(t *testing.T, args ...string) string {
+	t.Helper()
+	got := storageCommand(t, args...)
+	if got.code != 0 {
+		t.Fatalf("storage %v: exit code %d: %s%s", args, got.code, got.stdout, got.stderr)
+	}
+	return got.stdout
+}
+
+// storageFails runs a storage command that must exit with 1 and say the words.
+func storageFails(t *testing.T, args []string, words ...string) {
+	t.Helper()
+	got := storageCommand(t, args...)
+	if got.code != 1 {
+		t.Errorf("storage %v: exit code %d, want 1: %s%s", args, got.code, got.stdout, got.stderr)
+	}
+	wantWords(t, got.stdout+got.stderr, words...)
+}
+
+// TestInformersSurviveBackupWipeRestore takes a backup while many write, lets
+// them go on, loses the database, and restores it. Informers that ran all the
+// while, and were never restarted, end with exactly what was restored.
+func TestInformersSurviveBackupWipeRestore(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, startServer(t))
+	s := n.server
+	kept := map[string]types.UID{} // what no scribbler touches
+	for i := range 20 {
+		pool := n.createPool(hostPool(fmt.Sprintf("kept-%d", i), 0))
+		kept[pool.Name] = pool.UID
+	}
+	held := watchTenant(t, n)
+	n.awaitInSync(held)
+
+	backup := filepath.Join(s.dir, "backup")
+	group, _ := errgroup.WithContext(t.Context())
+	group.Go(func() error {
+		got, err := runToEnd(t.Context(), exec.CommandContext(t.Context(), binary(), "storage", "backup", "--data-dir", s.data, "--output", backup))
+		if err == nil && got.code != 0 {
+			err = errors.New(got.stderr)
+		}
+		return err
+	})
+	n.scribble(1000)
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	n.scribble(500)
+	n.createPool(hostPool("after-the-backup", 0))
+	n.awaitInSync(held)
+	lost, err := n.pools().List(t.Context(), everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	s.mustKill(t)
+	if err := os.RemoveAll(s.storage()); err != nil {
+		t.Fatal(err)
+	}
+	wantWords(t, mustStorage(t, "restore", "--input", backup, "--data-dir", s.data), "restored", "all kubeconfigs go on working")
+	restored := storedNames(t, s)
+	s.mustStart(t)
+	listed, err := n.versions(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := gocmp.Diff(restored, slices.Sorted(maps.Keys(listed))); diff != "" {
+		t.Errorf("objects (-restored +listed):\n%s", diff)
+	}
+
+	// A new write tells when informers have caught up with the restored server.
+	created := n.createPool(hostPool("after-the-restore", 0))
+	n.awaitInSync(held)
+	wantNewer(t, created.ResourceVersion, lost.ResourceVersion)
+	if _, err := n.pools().Get(t.Context(), "after-the-backup", getNow); !apierrors.IsNotFound(err) {
+		t.Errorf("a pool that was made after the backup is there: %v", err)
+	}
+	for name, want := range kept {
+		pool, err := n.pools().Get(t.Context(), name, getNow)
+		if err != nil || pool.UID != want {
+			t.Errorf("%s has UID %s, want %s: %v", name, pool.UID, want, err)
+		}
+	}
+}
+
+// storedNames is what the files of a stopped server hold, as versions names it.
+func storedNames(t *testing.T, s *server) (names []string) {
+	t.Helper()
+	database, err := kv.ReadOffline(s.storage())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for resource, kind := range map[string]string{"warmpools": "pool", "sandboxes": "sandbox"} {
+		database.Snapshot.Ascend("/registry/arl.io/"+resource+"/", "", func(e kv.Entry) bool {
+			names = append(names, kind+"/"+path.Base(e.Key))
+			return true
+		})
+	}
+	slices.Sort(names)
+	return names
+}
+
+func wantNewer(t *testing.T, version, than string) {
+	t.Helper()
+	newer, err := strconv.ParseInt(version, 10, 64)
+	older, olderErr := strconv.ParseInt(than, 10, 64)
+	if err := errors.Join(err, olderErr); err != nil || newer <= older {
+		t.Errorf("resource version %s is not above %s: %v", version, than, err)
+	}
+}
+
+// TestRestoreIntoANewDirectory restores where nothing is: the server makes new
+// certificates, and has the objects.
+func TestRestoreIntoANewDirectory(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, startServer(t))
+	want := n.createPool(hostPool("carried-over", 0))
+	backup := filepath.Join(n.server.dir, "backup")
+	wantWords(t, mustStorage(t, "backup", "--data-dir", n.server.data, "--output", backup), "backed up revision", "1 objects")
+
+	other := ownServer(t)
+	wantWords(t, mustStorage(t, "restore", "--input", backup, "--data-dir", other.data), "1 objects", "new certificates", "--standalone --data-dir "+other.data)
+	other.mustStart(t)
+	got, err := (&tenant{t: t, server: other, namespace: n.namespace}).pools().Get(t.Context(), want.Name, getNow)
+	if err != nil || got.UID != want.UID {
+		t.Errorf("restored %s, want %s: %v", got.UID, want.UID, err)
+	}
+}
+
+// TestBackupOfAStoppedServer is the same from the files, through a pipe.
+func TestBackupOfAStoppedServer(t *testing.T) {
+	t.Parallel()
+	s := ownServer(t)
+	makeDatabase(t, s)
+	before := checksums(t, s.data)
+	taken := storageCommand(t, "backup", "--data-dir", s.data, "--offline", "--output", "-")
+	if taken.code != 0 {
+		t.Fatal(taken.stderr)
+	}
+	wantWords(t, taken.stderr, "backed up revision")
+	wantWords(t, mustStorage(t, "stats", "--data-dir", s.data, "--offline"), "warmpools.arl.io", "state.db")
+	if after := checksums(t, s.data); fmt.Sprint(after) != fmt.Sprint(before) {
+		t.Errorf("reading changed files:\n%v\n%v", before, after)
+	}
+
+	restored := ownServer(t)
+	input := filepath.Join(s.dir, "input")
+	mustWrite(t, input, []byte(taken.stdout))
+	wantWords(t, mustStorage(t, "verify", "--backup", input), "the backup is whole")
+	mustStorage(t, "restore", "--input", input, "--data-dir", restored.data)
+	restored.mustStart(t)
+	n := tenant{t: t, server: restored, namespace: "default"}
+	for _, name := range []string{foldedName, loggedName} {
+		if _, err := n.pools().Get(t.Context(), name, getNow); err != nil {
+			t.Error(err)
+		}
+	}
+	storageFails(t, []string{"backup", "--data-dir", s.data, "--output", input}, "Is it running?", "--offline")
+}
+
+// TestBackupsAreBounded keeps two backups waiting: a third is refused, and one
+// more is taken when they have gone. Writers notice nothing.
+func TestBackupsAreBounded(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, startServer(t))
+	for i := range 60 {
+		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
+		pool.Annotations = map[string]string{"bulk": bulky(i)} // more than sockets take
+		n.createPool(pool)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	for range 2 {
+		response := openBackup(ctx, t, n.server)
+		defer response.Body.Close()
+		if _, err := io.ReadFull(response.Body, make([]byte, 8)); err != nil || response.StatusCode != http.StatusOK {
+			t.Fatalf("backup: %s, %v", response.Status, err)
+		}
+	}
+	output := filepath.Join(n.server.dir, "third")
+	storageFails(t, []string{"backup", "--data-dir", n.server.data, "--output", output}, "429", "2 backups are under way")
+	for _, path := range []string{output, output + ".partial"} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left behind: %v", path, err)
+		}
+	}
+	n.createPool(hostPool("meanwhile", 0))
+	cancel()
+	eventually(t, "the two backups ended with their clients", func(context.Context) error {
+		if got := storageCommand(t, "backup", "--data-dir", n.server.data, "--output", output); got.code != 0 {
+			return errors.New(got.stderr)
+		}
+		return nil
+	})
+}
+
+// openBackup asks for a backup and leaves reading it to the caller.
+func openBackup(ctx context.Context, t *testing.T, s *server) *http.Response {
+	t.Helper()
+	client, err := rest.HTTPClientFor(s.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.config.Host+"/storage/backup", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response
+}
+
+// TestServerDiesDuringBackup kills the server while a client is reading: the
+// client sees that what it has is no backup.
+func TestServerDiesDuringBackup(t *testing.T) {
+	t.Parallel()
+	n := newTenant(t, startServer(t))
+	for i := range 60 {
+		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
+		pool.Annotations = map[string]string{"bulk": bulky(i)}
+		n.createPool(pool)
+	}
+	response := openBackup(t.Context(), t, n.server)
+	defer response.Body.Close()
+	killed := false
+	_, err := kv.CheckBackup(t.Context(), response.Body, func(kv.BackupProgress) {
+		if !killed {
+			killed = true
+			n.server.mustKill(t)
+		}
+	})
+	if err == nil {
+		t.Error("a backup whose server died in the middle passed as whole")
+	}
+}
+
+// TestBackupNeedsTheAdmin asks for the storage paths without a certificate.
+func TestBackupNeedsTheAdmin(t *testing.T) {
+	t.Parallel()
+	s := shared(t)
+	anonymous := rest.AnonymousClientConfig(s.config)
+	for _, path := range []string{"/storage/backup", "/storage/stats"} {
+		if err := s.get(t.Context(), anonymous, path); !apierrors.IsUnauthorized(err) && !apierrors.IsForbidden(err) {
+			t.Errorf("%s without a certificate: %v, want a refusal", path, err)
+		}
+	}
+	wantWords(t, mustStorage(t, "stats", "--data-dir", s.data), "REVISION", "OBJECTS")
+	wantWords(t, mustStorage(t, "stats", "--kubeconfig", s.Kubeconfig(), "-o", "json"), `"revision"`, `"logFileBytes"`)
+}
