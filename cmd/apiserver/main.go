@@ -3,6 +3,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
@@ -20,6 +21,12 @@ func main() {
 	// be found out before anything else happens.
 	local.InitProcess()
 
-	ctx := genericapiserver.SetupSignalContext()
-	os.Exit(cli.Run(app.NewCommand(ctx, version)))
+	cmd := app.NewCommand(genericapiserver.SetupSignalContext(), version)
+	if sub, _, err := cmd.Find(os.Args[1:]); err != nil || sub == cmd {
+		os.Exit(cli.Run(cmd)) // what a server says is a log
+	}
+	if err := cli.RunNoErrOutput(cmd); err != nil {
+		fmt.Fprintf(os.Stderr, "Error: %v\n", err)
+		os.Exit(1)
+	}
 }
