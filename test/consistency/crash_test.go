@@ -2,82 +2,72 @@ package consistency
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"testing"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // mortal is a service that is killed and started again on the same directory.
 type mortal struct {
 	dir string
-	// answers counts; dying gets a value when the count reaches one of deaths.
-	answers atomic.Int64
-	deaths  map[int64]bool
-	dying   chan struct{}
-
-	// mu is held for writing from before the kill until the next process runs.
-	mu  sync.RWMutex
-	now *process
+	// calls counts; those whose number is in last are the last of a process.
+	calls atomic.Int64
+	last  map[int64]bool
+	now   atomic.Pointer[process]
 }
 
-// newMortal returns a running service that is to die after each of so many
-// answers, or sooner.
-func newMortal(dir string, deaths ...int64) (*mortal, error) {
-	m := &mortal{dir: dir, deaths: map[int64]bool{}, dying: make(chan struct{}, len(deaths))}
-	for _, n := range deaths {
-		m.deaths[n] = true
-	}
-	var err error
-	m.now, err = startProcess(dir)
+// newMortal returns a running service that dies in answering these calls.
+func newMortal(ctx context.Context, dir string, last map[int64]bool) (*mortal, error) {
+	m := &mortal{dir: dir, last: last}
+	p, err := startProcess(ctx, dir)
+	m.now.Store(p)
 	return m, err
 }
 
-// call implements caller.
+// call implements caller. It returns errLost when there is somebody else to call.
 func (m *mortal) call(ctx context.Context, c call) (reply, error) {
-	m.mu.RLock()
-	p := m.now
-	m.mu.RUnlock()
-	r, err := p.call(ctx, c)
-	if err == nil && m.deaths[m.answers.Add(1)] {
-		m.dying <- struct{}{}
+	p := m.now.Load()
+	r, err := p.do(ctx, c, m.last[m.calls.Add(1)])
+	if errors.Is(err, errLost) {
+		select {
+		case <-p.replaced:
+		case <-ctx.Done():
+		}
 	}
 	return r, err
 }
 
-// run kills and starts the service whenever it is time, until ctx ends.
+// run starts the service again whenever it is dead, until ctx ends and takes
+// the last one with it.
 func (m *mortal) run(ctx context.Context) error {
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-m.dying:
-		}
-		if err := m.rebirth(); err != nil {
+		p := m.now.Load()
+		if err := p.wait(); err != nil {
 			return err
 		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		next, err := startProcess(ctx, m.dir)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		m.now.Store(next)
+		close(p.replaced)
 	}
-}
-
-func (m *mortal) rebirth() error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if err := m.now.kill(); err != nil {
-		return err
-	}
-	next, err := startProcess(m.dir)
-	if err != nil {
-		return err
-	}
-	m.now = next
-	return nil
 }
 
 // TestLinearizableAcrossCrashes looks for an order of histories in the middle
 // of which the process that serves them is killed, several times.
 func TestLinearizableAcrossCrashes(t *testing.T) {
-	rounds, crashes := 12, 4
+	rounds, crashes := 24, 4
 	if testing.Short() {
 		rounds = 3
 	}
@@ -87,9 +77,6 @@ func TestLinearizableAcrossCrashes(t *testing.T) {
 	unknown := 0
 	for round := range rounds {
 		cs := crashingHistory(t, seed+uint64(round), crashes)
-		if t.Failed() {
-			t.Fatalf("in round %d", round)
-		}
 		wantLinearizable(t, cs.operations())
 		count(total, cs.operations())
 		for _, c := range cs {
@@ -111,35 +98,33 @@ func crashingHistory(t *testing.T, seed uint64, crashes int) clients {
 	t.Helper()
 	const requests, n = 60, 8
 	random := rand.New(rand.NewPCG(seed, 0))
-	deaths := make([]int64, crashes)
-	for i := range deaths {
+	last := map[int64]bool{}
+	for i := range crashes {
 		// Each in its own part of the history, and all before its end.
 		part := int64(requests * n * 3 / 4 / crashes)
-		deaths[i] = int64(i)*part + 1 + random.Int64N(part)
+		last[int64(i)*part+1+random.Int64N(part)] = true
 	}
 	dir := t.TempDir()
-	service, err := newMortal(dir, deaths...)
+	ctx, kill := context.WithCancel(waiting(t))
+	defer kill()
+	service, err := newMortal(ctx, dir, last)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(waiting(t))
-	ended := make(chan error, 1)
-	go func() { ended <- service.run(ctx) }()
+	group, clientsCtx := errgroup.WithContext(ctx)
+	group.Go(func() error { return service.run(ctx) })
 	h := newHistory(service)
 	cs := newClients(h, n, seed)
-	if err := cs.run(ctx, requests); err != nil {
-		t.Error(err)
-	}
-	stop()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if err := service.now.kill(); err != nil {
-		t.Error(err)
+	group.Go(func() error {
+		defer kill()
+		return cs.run(clientsCtx, requests)
+	})
+	if err := group.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	survivor, err := survey(t, h, dir, n)
 	if err != nil {
-		t.Error(err)
+		t.Fatal(err)
 	}
 	return append(cs, survivor)
 }

@@ -23,10 +23,17 @@ var errLost = errors.New("the service was killed before it answered")
 // message is what goes to the service and back: one line of JSON. Seq tells
 // which answer belongs to which call.
 type message struct {
-	Seq   int
-	Call  call
+	Seq  int
+	Call call
+	// Last has the service kill itself when it has answered. Nobody else could
+	// do it so soon: a commit takes less time than a word between processes.
+	Last  bool
 	Reply reply
 }
+
+// padding makes objects large enough for a commit to take as long as the reads
+// that see it too soon if it shows before its end.
+var padding = strings.Repeat("x", 16<<10)
 
 // TestServiceProcess is the process that other tests kill; alone it does
 // nothing. It ends by itself only if the test that started it is gone.
@@ -35,7 +42,7 @@ func TestServiceProcess(t *testing.T) {
 	if dir == "" {
 		t.Skip("it is started by tests of crashes")
 	}
-	s := &service{store: mustOpen(t, dir, 0)}
+	s := &service{store: mustOpen(t, dir, 0), padding: padding}
 	var mu sync.Mutex
 	out := json.NewEncoder(os.Stdout)
 	var calls sync.WaitGroup
@@ -53,8 +60,23 @@ func TestServiceProcess(t *testing.T) {
 			if err := out.Encode(m); err != nil {
 				t.Errorf("answering: %v", err)
 			}
+			if m.Last {
+				killMyself()
+			}
 		})
 	}
+}
+
+// killMyself sends the process SIGKILL and does not return.
+func killMyself() {
+	self, err := os.FindProcess(os.Getpid())
+	if err == nil {
+		err = self.Kill()
+	}
+	if err != nil {
+		panic(err)
+	}
+	select {}
 }
 
 // process is a running service in a process of its own.
@@ -63,6 +85,8 @@ type process struct {
 	in  io.WriteCloser
 	// gone is closed when no more answers come.
 	gone chan struct{}
+	// replaced is closed when there is another process to call.
+	replaced chan struct{}
 	// noise is what the process said that is no answer; complete once it is gone.
 	noise strings.Builder
 
@@ -71,11 +95,14 @@ type process struct {
 	waiting map[int]chan reply
 }
 
-func startProcess(dir string) (*process, error) {
+// startProcess starts a service that is killed when ctx ends.
+func startProcess(ctx context.Context, dir string) (*process, error) {
 	p := &process{
-		cmd:     exec.Command(os.Args[0], "-test.run=^TestServiceProcess$"),
+		cmd:     exec.CommandContext(ctx, os.Args[0], "-test.run=^TestServiceProcess$"),
 		gone:    make(chan struct{}),
 		waiting: map[int]chan reply{},
+
+		replaced: make(chan struct{}),
 	}
 	p.cmd.Env = append(os.Environ(), dirEnv+"="+dir)
 	p.cmd.Stderr = os.Stderr
@@ -112,10 +139,11 @@ func (p *process) receive(out io.Reader) {
 	}
 }
 
-// call implements caller. If there is no answer, the error is errLost.
-func (p *process) call(ctx context.Context, c call) (reply, error) {
+// do does a call, the last of the process if last is set. If there is no
+// answer, the error is errLost.
+func (p *process) do(ctx context.Context, c call, last bool) (reply, error) {
 	answer := make(chan reply, 1)
-	if err := p.send(c, answer); err != nil {
+	if err := p.send(message{Call: c, Last: last}, answer); err != nil {
 		return reply{}, fmt.Errorf("%w: %w", errLost, err)
 	}
 	select {
@@ -133,27 +161,26 @@ func (p *process) call(ctx context.Context, c call) (reply, error) {
 	}
 }
 
-func (p *process) send(c call, answer chan reply) error {
+func (p *process) send(m message, answer chan reply) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.seq++
-	line, err := json.Marshal(message{Seq: p.seq, Call: c})
+	m.Seq = p.seq
+	line, err := json.Marshal(m)
 	if err != nil {
 		return err
 	}
-	p.waiting[p.seq] = answer
+	p.waiting[m.Seq] = answer
 	_, err = p.in.Write(append(line, '\n'))
 	return err
 }
 
-// kill ends the process at once, whatever it does. An error says that it had
-// ended before.
-func (p *process) kill() error {
-	killErr := p.cmd.Process.Kill()
+// wait waits for the end of the process. An error says that it was not killed.
+func (p *process) wait() error {
 	<-p.gone
 	err := p.cmd.Wait()
-	if killErr != nil || err == nil || !strings.Contains(err.Error(), "killed") {
-		return fmt.Errorf("the service ended before it was killed: %w\n%s", errors.Join(killErr, err), p.noise.String())
+	if err == nil || !strings.Contains(err.Error(), "killed") {
+		return fmt.Errorf("the service ended without being killed: %w\n%s", err, p.noise.String())
 	}
 	return nil
 }

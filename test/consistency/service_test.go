@@ -45,6 +45,8 @@ type reply struct {
 // service does requests on a store.
 type service struct {
 	store *podStore
+	// padding is stored with every object and means nothing.
+	padding string
 
 	mu sync.Mutex
 	// suggestions are pods of any age, as a cache in front of the storage would offer them.
@@ -70,11 +72,12 @@ func (s *service) do(ctx context.Context, c call) (reply, error) {
 	case create:
 		in := &example.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: keyName(c.Key)}}
 		setObject(in, object{UID: c.ID, Writer: c.ID})
+		in.Spec.Hostname = s.padding
 		err = s.store.Create(ctx, keyOf(c.Key), in, pod, 0)
 	case get:
 		err = s.store.Get(ctx, keyOf(c.Key), storage.GetOptions{ResourceVersion: revision(c.AtLeast)}, pod)
 	case update, upsert:
-		err = s.store.GuaranteedUpdate(ctx, keyOf(c.Key), pod, c.Verb == upsert, c.preconditions(), c.tryUpdate, s.suggestion(c.Key))
+		err = s.store.GuaranteedUpdate(ctx, keyOf(c.Key), pod, c.Verb == upsert, c.preconditions(), s.updater(c.request), s.suggestion(c.Key))
 	case remove:
 		err = s.store.Delete(ctx, keyOf(c.Key), pod, c.preconditions(), c.validate, s.suggestion(c.Key), storage.DeleteOptions{})
 	case list, listAt:
@@ -155,20 +158,22 @@ func (r request) preconditions() *storage.Preconditions {
 	return p
 }
 
-// tryUpdate is a storage.UpdateFunc.
-func (r request) tryUpdate(in runtime.Object, _ storage.ResponseMeta) (runtime.Object, *uint64, error) {
-	pod := in.(*example.Pod)
-	old, err := objectOf(pod)
-	if err != nil {
-		return nil, nil, err
-	}
-	next, ok := r.changed(old)
-	if !ok {
-		return nil, nil, errRefused
-	}
-	pod.Namespace, pod.Name = namespace, keyName(r.Key)
-	setObject(pod, next)
-	return pod, nil, nil
+// updater returns what an update does to the pod it finds.
+func (s *service) updater(r request) storage.UpdateFunc {
+	return storage.SimpleUpdate(func(in runtime.Object) (runtime.Object, error) {
+		pod := in.(*example.Pod)
+		old, err := objectOf(pod)
+		if err != nil {
+			return nil, err
+		}
+		next, ok := r.changed(old)
+		if !ok {
+			return nil, errRefused
+		}
+		pod.Namespace, pod.Name, pod.Spec.Hostname = namespace, keyName(r.Key), s.padding
+		setObject(pod, next)
+		return pod, nil
+	})
 }
 
 // validate is a storage.ValidateObjectFunc.
