@@ -131,9 +131,16 @@ func (c *Compactor) compact(ctx context.Context) error {
 }
 
 // expired marks the current revision and returns the newest one that was so a
-// retention ago; 0 if that is not known.
+// retention ago; 0 if that is not known. A clock that was set back makes
+// history live longer, by a retention at most: what was marked in what is now
+// the future counts from now.
 func (c *Compactor) expired(current int64) int64 {
 	now := c.clock.Now()
+	for i := range c.marks {
+		if c.marks[i].at.After(now) {
+			c.marks[i].at = now
+		}
+	}
 	if n := len(c.marks); n == 0 || now.Sub(c.marks[n-1].at) >= c.retention/retentionMarks {
 		c.marks = append(c.marks, mark{at: now, rev: current})
 	}
