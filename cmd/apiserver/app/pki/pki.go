@@ -38,8 +38,9 @@ const (
 	leafLifetime = 365 * 24 * time.Hour
 	// renewBefore is how long before its end a certificate counts as expired.
 	renewBefore = 30 * 24 * time.Hour
-	// backdate lets clients with a slow clock accept a new certificate.
-	backdate = 5 * time.Minute
+	// backdate lets clients with a slow clock accept a new certificate, and all
+	// go on when a clock that was fast is set back.
+	backdate = 24 * time.Hour
 )
 
 // ErrExpired is returned by Ensure when the authority has expired.
@@ -60,7 +61,7 @@ type Pair struct {
 }
 
 // Ensure loads the authority from dir, or makes it there. If the authority has
-// expired, returns ErrExpired.
+// expired, returns ErrExpired; if it is not valid yet, an error, too.
 func Ensure(dir string, clk clock.PassiveClock) (*Authority, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("create certificate directory: %w", err)
@@ -77,6 +78,10 @@ func Ensure(dir string, clk clock.PassiveClock) (*Authority, error) {
 	if clk.Now().After(crt.NotAfter) {
 		return nil, fmt.Errorf("%w on %s: delete %s to have a new one made; clients need the new kubeconfig then",
 			ErrExpired, crt.NotAfter.Format(time.DateOnly), dir)
+	}
+	if now := clk.Now(); now.Before(crt.NotBefore) {
+		return nil, fmt.Errorf("the certificate authority in %s is valid from %s, and this machine's clock says %s, so no client would trust it: set the clock",
+			dir, crt.NotBefore.Format(time.RFC3339), now.Format(time.RFC3339))
 	}
 	a.cert, a.key = crt, key
 	return a, nil
@@ -164,6 +169,7 @@ func (a *Authority) stillGood(crt, wanted *x509.Certificate) bool {
 	sameIP := func(ip net.IP) bool { return slices.ContainsFunc(crt.IPAddresses, ip.Equal) }
 	return crt.CheckSignatureFrom(a.cert) == nil &&
 		a.clock.Now().Add(renewBefore).Before(crt.NotAfter) &&
+		!a.clock.Now().Before(crt.NotBefore) &&
 		crt.Subject.CommonName == wanted.Subject.CommonName &&
 		slices.Equal(crt.Subject.Organization, wanted.Subject.Organization) &&
 		!slices.ContainsFunc(wanted.DNSNames, func(n string) bool { return !slices.Contains(crt.DNSNames, n) }) &&

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -163,5 +164,35 @@ func TestReplaceFileKeepsWhatIsRight(t *testing.T) {
 				t.Errorf("file kept: %v, want %v", kept, tt.kept)
 			}
 		})
+	}
+}
+
+// TestClockSetBack starts a server anew after its clock was set back by an
+// hour: certificates stay and are valid; beyond what they were backdated by,
+// the error says what is wrong.
+func TestClockSetBack(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	first, err := ensure(t, dir, now).Serving("serving", []string{"localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := read(t, first.CertFile)
+	earlier := now.Add(-time.Hour)
+	again, err := ensure(t, dir, earlier).Serving("serving", []string{"localhost"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := read(t, again.CertFile)
+	if !before.Equal(after) {
+		t.Error("the serving certificate was made anew")
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(read(t, ensure(t, dir, earlier).CAFile()))
+	if _, err := after.Verify(x509.VerifyOptions{Roots: roots, DNSName: "localhost", CurrentTime: earlier}); err != nil {
+		t.Errorf("an hour earlier clients refuse it: %v", err)
+	}
+	_, err = Ensure(dir, testingclock.NewFakePassiveClock(now.Add(-2*backdate)))
+	if err == nil || !strings.Contains(err.Error(), "set the clock") {
+		t.Errorf("two days earlier: %v, want an error that says to set the clock", err)
 	}
 }
