@@ -33,6 +33,8 @@ var rules = []rule{
 			"k8s.io/apiserver/pkg/features", "k8s.io/apiserver/pkg/util/", "k8s.io/apiserver/pkg/audit",
 			"k8s.io/apiserver/pkg/endpoints/request", "k8s.io/client-go/tools/cache", "k8s.io/klog/v2", "k8s.io/utils/",
 		}},
+	{folder: "pkg/storage/metrics", ours: []string{"pkg/storage/kv", "pkg/storage/bolt"}, std: true,
+		others: []string{"k8s.io/component-base/metrics"}},
 	{folder: "pkg/registry", ours: []string{"pkg/apis", "pkg/registry"}, std: true},
 	{folder: "pkg/apiserver", ours: []string{"pkg/apis", "pkg/registry", "pkg/generated/openapi"}, std: true},
 	{folder: "pkg/scheduler/plan", ours: []string{"pkg/apis/arl/v1alpha1"}, others: none, std: true},

@@ -30,6 +30,7 @@ import (
 	"arl.io/arl/pkg/scheduler"
 	"arl.io/arl/pkg/storage/bolt"
 	"arl.io/arl/pkg/storage/kv"
+	storagemetrics "arl.io/arl/pkg/storage/metrics"
 )
 
 // Folders of the data directory.
@@ -66,11 +67,23 @@ func Run(ctx context.Context, o *options.Options, version string) (err error) {
 	return s.run(ctx)
 }
 
+// database is the opened database and what counts its work.
+type database struct {
+	*kv.DB
+	metrics *storagemetrics.Metrics
+}
+
 // openStorage opens the database of the data directory, alone.
-func openStorage(ctx context.Context, o *options.Options) (*kv.DB, error) {
+func openStorage(ctx context.Context, o *options.Options) (*database, error) {
+	metrics, err := storagemetrics.New(serverRegistry{})
+	if err != nil {
+		return nil, err
+	}
 	db, err := kv.Open(filepath.Join(o.DataDir, storageDir), kv.Options{
 		MinFreeBytes: uint64(o.Storage.MinFree.Value()),
 		Logger:       slog.New(logr.ToSlogHandler(klog.FromContext(ctx).WithName("storage"))),
+		OnCommit:     metrics.Commit,
+		Now:          clock.RealClock{}.Now,
 	})
 	if errors.Is(err, kv.ErrLocked) {
 		return nil, fmt.Errorf("another server uses %s: stop it, or give this one a --data-dir of its own: %w", o.DataDir, err)
@@ -78,7 +91,7 @@ func openStorage(ctx context.Context, o *options.Options) (*kv.DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
-	return db, nil
+	return &database{DB: db, metrics: metrics}, nil
 }
 
 // server is everything that runs.
@@ -93,13 +106,14 @@ type server struct {
 	address    string
 }
 
-func newServer(ctx context.Context, o *options.Options, version string, db *kv.DB) (_ *server, err error) {
-	clk := clock.RealClock{}
+func newServer(ctx context.Context, o *options.Options, version string, opened *database) (_ *server, err error) {
+	db, clk := opened.DB, clock.RealClock{}
 	s := &server{
 		db:      db,
 		expirer: bolt.NewExpirer(db, clk),
 		compactor: bolt.NewCompactor(bolt.CompactorConfig{
 			DB: db, Clock: clk, Retention: o.Storage.Retention, MaxLogBytes: o.Storage.RetentionBytes.Value(),
+			OnCompact: opened.metrics.Compaction,
 		}),
 	}
 	config := apiserver.NewConfig(version)
@@ -119,8 +133,10 @@ func newServer(ctx context.Context, o *options.Options, version string, db *kv.D
 	if err != nil {
 		return nil, err
 	}
+	stores := &bolt.Stores{}
+	opened.metrics.Observe(storagemetrics.Source{DB: db, Stores: stores})
 	storage, err := bolt.NewRESTOptionsGetter(bolt.RESTOptionsConfig{
-		Backend:            bolt.Backend{DB: db, Expirer: s.expirer, Clock: clk},
+		Backend:            bolt.Backend{DB: db, Expirer: s.expirer, Clock: clk, Stores: stores},
 		Codec:              codec,
 		StorageVersion:     v1alpha1.SchemeGroupVersion,
 		TransformerFor:     s.encryption.transformerFor,
