@@ -26,11 +26,12 @@ func newStats(layout Layout) *cobra.Command {
 		Short: "Say how much there is of what",
 		Long: `Say how much there is of what: objects by resource, history, and files.
 
-A running server is asked at ` + storageapi.StatsPath + `. With a stopped one, --offline reads the
-files in --data-dir, and also says how much of them is free.
+A running server is asked, at ` + storageapi.StatsPath + `. With a stopped one,
+--offline reads the files in --data-dir, and also says how much of them is free.
 
 HISTORY are the writes that watches can still resume from. The server forgets
-them after --storage-retention.`,
+them after --storage-retention. OBJECTS are counted as they are stored, with
+what encoding and encryption add to them.`,
 		Example: `  arl-apiserver storage stats --data-dir ./arl-data
   arl-apiserver storage stats --data-dir ./arl-data -o json | jq .revision
   arl-apiserver storage stats --data-dir ./arl-data --offline`,
