@@ -76,6 +76,11 @@ bench: build bin/arl-bench ## Measure latencies and rates of a standalone server
 bin/arl-bench:
 	go build -o $(BIN)/arl-bench ./test/bench/latency
 
+.PHONY: bench-storage
+bench-storage: tools ## Measure storage against the etcd3 store with a real etcd, on the same disk.
+	cd test/bench/storage && go build -o $(BIN)/etcd go.etcd.io/etcd/server/v3 && go build -o $(BIN)/arl-bench-storage .
+	$(BIN)/arl-bench-storage --etcd $(BIN)/etcd $(BENCHFLAGS)
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf $(BIN)

@@ -6,9 +6,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apiserver/pkg/storage"
 
 	"arl.io/arl/pkg/apis/arl"
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
 )
 
 const (
@@ -18,9 +21,11 @@ const (
 	fillers = 64
 	// readers is how many clients get at the same time.
 	readers = 16
-	// listTimes is how often everything is listed in a round, and getTimes how
-	// many objects are got.
-	listTimes, getTimes = 10, 20_000
+	// listTimes is how often everything is listed in a round, selectTimes how
+	// often the tasks of one sandbox are, and getTimes how many objects are got.
+	listTimes, selectTimes, getTimes = 5, 20, 10_000
+	// perSandbox is how many tasks a sandbox has.
+	perSandbox = 100
 )
 
 // fill stores n finished tasks.
@@ -30,6 +35,7 @@ func fill(ctx context.Context, store storage.Interface, n int) error {
 		group.Go(func() error {
 			for j := i; j < n; j += fillers {
 				task := newTask(fmt.Sprintf("task-%06d", j))
+				task.Spec.SandboxRef = fmt.Sprintf("sandbox-%d", j/perSandbox)
 				startTask(task)
 				finishTask(task)
 				if err := store.Create(ctx, taskKey(task.Name), task, nil, 0); err != nil {
@@ -44,56 +50,65 @@ func fill(ctx context.Context, store storage.Interface, n int) error {
 
 // reads is the case of lists, whole and in pages, and of gets.
 func reads(objects int) benchmark {
-	return benchmark{name: fmt.Sprintf("read %d objects", objects), resource: tasks(),
+	return benchmark{name: fmt.Sprintf("read %d objects", objects), watchCache: true,
 		prepare: func(ctx context.Context, store storage.Interface) error { return fill(ctx, store, objects) },
-		run: func(ctx context.Context, store storage.Interface) ([]sample, error) {
-			whole, err := lists(ctx, store, objects, 0)
-			if err != nil {
-				return nil, err
+		run: func(ctx context.Context, store *opened) (samples []sample, err error) {
+			pages := storage.Everything
+			pages.Limit = pageSize
+			ofSandbox := storage.SelectionPredicate{
+				Label: labels.Everything(), Field: fields.OneTermEqualSelector(v1alpha1.FieldTaskSandboxRef, "sandbox-0"),
+				GetAttrs:    attributes,
+				IndexFields: []string{v1alpha1.FieldTaskSandboxRef, v1alpha1.FieldTaskPoolRef, v1alpha1.FieldTaskState},
 			}
-			paged, err := lists(ctx, store, objects, pageSize)
-			if err != nil {
-				return nil, err
+			for _, part := range []struct {
+				metric string
+				read   func() (sample, error)
+			}{
+				{"whole list: objects/s", func() (sample, error) { return lists(ctx, store, listTimes, objects, storage.Everything) }},
+				{fmt.Sprintf("list in pages of %d: objects/s", pageSize), func() (sample, error) { return lists(ctx, store, listTimes, objects, pages) }},
+				{"list of a sandbox's tasks: objects/s", func() (sample, error) {
+					return lists(ctx, store, selectTimes, min(objects, perSandbox), ofSandbox)
+				}},
+				{fmt.Sprintf("get, %d readers: gets/s", readers), func() (sample, error) { return gets(ctx, store, objects) }},
+			} {
+				s, err := store.measured(part.read)
+				if err != nil {
+					return nil, err
+				}
+				s.metric = part.metric
+				samples = append(samples, s)
 			}
-			got, err := gets(ctx, store, objects)
-			if err != nil {
-				return nil, err
-			}
-			whole.metric, paged.metric, got.metric = "whole list: objects/s", fmt.Sprintf("list in pages of %d: objects/s", pageSize), fmt.Sprintf("get, %d readers: gets/s", readers)
-			return []sample{whole, paged, got}, nil
+			return samples, nil
 		}}
 }
 
-// lists lists everything again and again; a latency is that of a whole list.
-func lists(ctx context.Context, store storage.Interface, objects int, limit int64) (sample, error) {
-	s := sample{count: objects * listTimes}
-	start := time.Now()
-	for range listTimes {
-		began, listed, token := time.Now(), 0, ""
+// lists lists what the predicate selects again and again, and checks that it
+// is n objects each time; a latency is that of a list with all its pages.
+func lists(ctx context.Context, store storage.Interface, times, n int, predicate storage.SelectionPredicate) (sample, error) {
+	s := sample{count: n * times}
+	for range times {
+		began, listed := time.Now(), 0
+		options := storage.ListOptions{Recursive: true, Predicate: predicate}
 		for {
 			var list arl.TaskList
-			options := storage.ListOptions{Recursive: true, Predicate: storage.Everything}
-			options.Predicate.Limit, options.Predicate.Continue = limit, token
 			if err := store.GetList(ctx, taskPrefix, options, &list); err != nil {
 				return sample{}, fmt.Errorf("list: %w", err)
 			}
 			listed += len(list.Items)
-			if token = list.Continue; token == "" {
+			if options.Predicate.Continue = list.Continue; list.Continue == "" {
 				break
 			}
 		}
-		if listed != objects {
-			return sample{}, fmt.Errorf("listed %d objects, want %d", listed, objects)
+		if listed != n {
+			return sample{}, fmt.Errorf("listed %d objects, want %d", listed, n)
 		}
 		s.latencies = append(s.latencies, time.Since(began))
 	}
-	s.elapsed = time.Since(start)
 	return s, nil
 }
 
 func gets(ctx context.Context, store storage.Interface, objects int) (sample, error) {
 	s := sample{count: getTimes, latencies: make([]time.Duration, getTimes)}
-	start := time.Now()
 	group, ctx := errgroup.WithContext(ctx)
 	for i := range readers {
 		group.Go(func() error {
@@ -107,7 +122,5 @@ func gets(ctx context.Context, store storage.Interface, objects int) (sample, er
 			return nil
 		})
 	}
-	err := group.Wait()
-	s.elapsed = time.Since(start)
-	return s, err
+	return s, group.Wait()
 }

@@ -32,11 +32,19 @@ func (r *report) add(benchmark, backend string, samples []sample) {
 	}
 }
 
-const header = `| case | metric | backend | rate | p50 ms | p90 ms | p99 ms | rate ratio | p50 ratio | p99 ratio |
-|---|---|---|---:|---:|---:|---:|---:|---:|---:|
+const header = `| case | metric | backend | rate | p50 ms | p90 ms | p99 ms | CPU µs each | ours: rate | ours: p50 | ours: p99 | ours: CPU |
+|---|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 `
 
-func (r *report) printCase(w io.Writer, benchmark string) {
+// legend explains the columns.
+const legend = `The last four columns say how many times better ours is than the backend of
+the line: more per second, or less time. Rates and distributions are over all
+rounds. "CPU" is the processor time of client and server together for one write,
+event, object or get; rates depend on what else the machine does, that hardly.
+`
+
+// print writes the lines of one case.
+func (r *report) print(w io.Writer, benchmark string) {
 	fmt.Fprint(w, header)
 	for _, row := range r.rows {
 		if row.benchmark == benchmark {
@@ -48,7 +56,7 @@ func (r *report) printCase(w io.Writer, benchmark string) {
 
 func (r *report) writeFile(name string) error {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s\n\n%s", r.facts, header)
+	fmt.Fprintf(&text, "%s.\n\n%s\n%s", r.facts, legend, header)
 	for _, row := range r.rows {
 		row.print(&text)
 	}
@@ -58,42 +66,42 @@ func (r *report) writeFile(name string) error {
 	return nil
 }
 
-// print writes a line for each backend. Ratios say how many times ours is
-// better: more per second, or less time.
+// print writes a line for each backend.
 func (r *row) print(w io.Writer) {
-	mine, theirs := summarize(r.samples[nameOurs]), summarize(r.samples[nameEtcd])
-	for _, b := range []struct {
-		name    string
-		summary summary
-		ratios  [3]string
-	}{
-		{nameOurs, mine, [3]string{ratio(mine.rate, theirs.rate), ratio(theirs.p50, mine.p50), ratio(theirs.p99, mine.p99)}},
-		{nameEtcd, theirs, [3]string{}},
-	} {
-		if len(r.samples[b.name]) == 0 {
+	mine := summarize(r.samples[nameOurs])
+	for _, name := range []string{nameOurs, nameEtcd, nameCached} {
+		if len(r.samples[name]) == 0 {
 			continue
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s |\n", r.benchmark, r.metric, b.name,
-			number(b.summary.rate), millis(b.summary.p50), millis(b.summary.p90), millis(b.summary.p99),
-			strings.Join(b.ratios[:], " | "))
+		s := summarize(r.samples[name])
+		ratios := []string{"", "", "", ""}
+		if name != nameOurs {
+			ratios = []string{ratio(mine.rate, s.rate), ratio(s.p50, mine.p50), ratio(s.p99, mine.p99), ratio(s.cpu, mine.cpu)}
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n", r.benchmark, r.metric, name,
+			number(s.rate), millis(s.p50), millis(s.p90), millis(s.p99), micros(s.cpu), strings.Join(ratios, " | "))
 	}
 }
 
 // summary is what a backend's samples come to. Times are in seconds; 0 is
 // "not measured".
-type summary struct{ rate, p50, p90, p99 float64 }
+type summary struct{ rate, p50, p90, p99, cpu float64 }
 
 func summarize(samples []sample) (s summary) {
 	var count int
-	var elapsed time.Duration
+	var elapsed, cpu time.Duration
 	var all []time.Duration
 	for _, one := range samples {
 		count += one.count
 		elapsed += one.elapsed
+		cpu += one.cpu
 		all = append(all, one.latencies...)
 	}
 	if elapsed > 0 {
 		s.rate = float64(count) / elapsed.Seconds()
+	}
+	if count > 0 {
+		s.cpu = cpu.Seconds() / float64(count)
 	}
 	if slices.Sort(all); len(all) > 0 {
 		s.p50, s.p90, s.p99 = percentile(all, 50), percentile(all, 90), percentile(all, 99)
@@ -121,4 +129,16 @@ func number(rate float64) string {
 	return fmt.Sprintf("%.0f", rate)
 }
 
-func millis(seconds float64) string { return fmt.Sprintf("%.2f", seconds*1000) }
+func millis(seconds float64) string {
+	if seconds == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.2f", seconds*1000)
+}
+
+func micros(seconds float64) string {
+	if seconds == 0 {
+		return "–"
+	}
+	return fmt.Sprintf("%.1f", seconds*1e6)
+}

@@ -17,13 +17,14 @@ import (
 
 // benchmark is one case.
 type benchmark struct {
-	name     string
-	resource resource
+	name string
+	// watchCache has the case run with kube-apiserver's watch cache, too.
+	watchCache bool
 	// prepare is not measured. It may be nil.
 	prepare func(ctx context.Context, store storage.Interface) error
 	// run measures; its samples have the same metrics in the same order for
 	// every backend.
-	run func(ctx context.Context, store storage.Interface) ([]sample, error)
+	run func(ctx context.Context, store *opened) ([]sample, error)
 }
 
 func run(ctx context.Context, s settings) (err error) {
@@ -40,29 +41,47 @@ func run(ctx context.Context, s settings) (err error) {
 		return err
 	}
 	fmt.Println(facts)
-	report := &report{facts: facts}
-	backends := []backend{ours{}, etcd3{binary: s.etcd}}
-	if s.backend != "" {
-		backends = slices.DeleteFunc(backends, func(b backend) bool { return b.name() != s.backend })
+	kind, err := tasks()
+	if err != nil {
+		return err
 	}
+	report := &report{facts: facts}
 	for _, c := range cases(s) {
 		if !strings.Contains(c.name, s.only) {
 			continue
 		}
-		for round := range s.rounds {
-			for _, b := range backends {
-				samples, err := measure(ctx, b, c, dir, profileName(s.profiles, c, b, round))
-				if err != nil {
-					return fmt.Errorf("%s on %s: %w", c.name, b.name(), err)
-				}
-				report.add(c.name, b.name(), samples)
-			}
-			slices.Reverse(backends)
+		if err := runCase(ctx, s, c, kind, dir, report); err != nil {
+			return err
 		}
-		report.printCase(os.Stdout, c.name)
+		report.print(os.Stdout, c.name)
+	}
+	if err := runSuites(ctx, s, dir, report); err != nil {
+		return err
 	}
 	if s.out != "" {
 		return report.writeFile(s.out)
+	}
+	return nil
+}
+
+// runCase runs the rounds of a case.
+func runCase(ctx context.Context, s settings, c benchmark, kind resource, dir string, report *report) error {
+	backends := []backend{ours{}, etcd3{binary: s.etcd}}
+	if c.watchCache {
+		backends = append(backends, etcd3{binary: s.etcd, cached: true})
+	}
+	if s.backend != "" {
+		backends = slices.DeleteFunc(backends, func(b backend) bool { return b.name() != s.backend })
+	}
+	for round := range s.rounds {
+		for _, b := range backends {
+			samples, err := measure(ctx, b, c, kind, dir, profileName(s.profiles, c, b, round))
+			if err != nil {
+				return fmt.Errorf("%s on %s: %w", c.name, b.name(), err)
+			}
+			report.add(c.name, b.name(), samples)
+		}
+		slices.Reverse(backends)
 	}
 	return nil
 }
@@ -80,13 +99,13 @@ func cases(s settings) []benchmark {
 
 // measure runs a case once on one backend, in a directory that is empty and
 // gone afterwards.
-func measure(ctx context.Context, b backend, c benchmark, dir, profile string) (samples []sample, err error) {
+func measure(ctx context.Context, b backend, c benchmark, kind resource, dir, profile string) (samples []sample, err error) {
 	dir, err = os.MkdirTemp(dir, "round-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	store, err := b.open(ctx, dir, c.resource)
+	store, err := b.open(ctx, dir, kind)
 	if err != nil {
 		return nil, err
 	}
@@ -129,6 +148,8 @@ type sample struct {
 	// count is how much was done in elapsed; 0 for a metric without a rate.
 	count   int
 	elapsed time.Duration
+	// cpu is the processor time used for it by client and server.
+	cpu time.Duration
 	// latencies may be empty.
 	latencies []time.Duration
 }

@@ -59,25 +59,30 @@ func timed(took func(time.Duration), do func() error) error {
 
 // writes is the case of n writers that write as fast as they are answered.
 func writes(name string, n int, duration time.Duration, write writer) benchmark {
-	return benchmark{name: name, resource: tasks(), run: func(ctx context.Context, store storage.Interface) ([]sample, error) {
-		perWriter := make([][]time.Duration, n)
-		start := time.Now()
-		group, ctx := errgroup.WithContext(ctx)
-		for i := range n {
-			group.Go(func() error {
-				took := func(d time.Duration) { perWriter[i] = append(perWriter[i], d) }
-				for j := 0; time.Since(start) < duration; j++ {
-					if err := write(ctx, store, fmt.Sprintf("task-%d-%d", i, j), took); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		}
-		if err := group.Wait(); err != nil {
-			return nil, err
-		}
-		all := slices.Concat(perWriter...)
-		return []sample{{metric: "writes/s", count: len(all), elapsed: time.Since(start), latencies: all}}, nil
+	return benchmark{name: name, run: func(ctx context.Context, store *opened) ([]sample, error) {
+		s, err := store.measured(func() (sample, error) {
+			latencies, err := writeAll(ctx, store, n, duration, write)
+			return sample{metric: "writes/s", count: len(latencies), latencies: latencies}, err
+		})
+		return []sample{s}, err
 	}}
+}
+
+func writeAll(ctx context.Context, store storage.Interface, n int, duration time.Duration, write writer) ([]time.Duration, error) {
+	perWriter := make([][]time.Duration, n)
+	start := time.Now()
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range n {
+		group.Go(func() error {
+			took := func(d time.Duration) { perWriter[i] = append(perWriter[i], d) }
+			for j := 0; time.Since(start) < duration; j++ {
+				if err := write(ctx, store, fmt.Sprintf("task-%d-%d", i, j), took); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	err := group.Wait()
+	return slices.Concat(perWriter...), err
 }
