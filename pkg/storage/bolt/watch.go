@@ -53,7 +53,11 @@ func (s *Store) Watch(ctx context.Context, key string, opts storage.ListOptions)
 	case rev != 0:
 		w.seen = rev
 	}
-	if w.cursor, err = s.db.Watch(key, w.seen); err != nil {
+	from := s.db.WatchKey
+	if opts.Recursive {
+		from = s.db.Watch
+	}
+	if w.cursor, err = from(key, w.seen); err != nil {
 		w.start = failToStart(err)
 	}
 	if err := s.launch(ctx, w); err != nil {

@@ -3,6 +3,7 @@ package bolt
 import (
 	"context"
 	"errors"
+	"math"
 	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/watch"
@@ -40,9 +41,12 @@ type watcher struct {
 	// seen is the revision up to which the client has been sent everything.
 	// It belongs to the goroutine.
 	seen int64
-	// position is seen, for others to look at.
+	// position is seen, for others to look at, or caughtUp.
 	position atomic.Int64
 }
+
+// caughtUp is the position of a watch that waits for events: none is behind.
+const caughtUp = math.MaxInt64
 
 var _ watch.Interface = (*watcher)(nil)
 
@@ -158,8 +162,11 @@ func (w *watcher) catchUp(ctx context.Context) error {
 
 // next waits for events and sends them.
 func (w *watcher) next(ctx, wait context.Context) error {
+	w.position.Store(caughtUp)
 	events, upTo, err := w.cursor.Next(wait)
+	w.position.Store(w.seen)
 	if err != nil {
+		w.seen = max(w.seen, upTo)
 		return err
 	}
 	for _, e := range events {
@@ -175,7 +182,6 @@ func (w *watcher) next(ctx, wait context.Context) error {
 		}
 	}
 	w.seen = max(w.seen, upTo)
-	w.position.Store(w.seen)
 	return nil
 }
 

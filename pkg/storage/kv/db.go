@@ -36,6 +36,7 @@ type DB struct {
 	// compacting is the turn of Compact, held by a value in the channel.
 	compacting chan struct{}
 	history    *history
+	interests  *interests
 	watchers   atomic.Int64
 
 	failed chan struct{}

@@ -44,7 +44,8 @@
 // time, alone writes state.db, and asks the writer to publish. SnapshotAt
 // derives old revisions one at a time. Compact takes its own turn first and
 // then that of SnapshotAt; nothing takes them the other way round. DB.mu
-// guards the error only, and nothing is called under it.
+// guards the error only, and interests.mu who waits for which keys; each is
+// held alone and for moments.
 //
 // # Failure
 //

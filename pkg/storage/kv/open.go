@@ -98,6 +98,7 @@ func open(dir string, o Options, f *files) (*DB, error) {
 		stopped:    make(chan struct{}),
 		compacting: make(chan struct{}, 1),
 		history:    newHistory(),
+		interests:  newInterests(),
 		failed:     make(chan struct{}),
 		commit:     (*bolt.Tx).Commit,
 	}

@@ -22,8 +22,10 @@ const (
 // goroutine, costs nothing between calls, and never slows a writer; it needs
 // no closing. It is for use by one goroutine.
 type Watcher struct {
-	db     *DB
+	db *DB
+	// prefix is what keys begin with, or the one key if single is set.
 	prefix string
+	single bool
 	// seen is the revision up to which everything has been returned.
 	seen int64
 }
@@ -32,18 +34,28 @@ type Watcher struct {
 // revision after. If after is below the compacted revision, returns
 // ErrCompacted. It may be above the newest: the watcher then waits for what follows it.
 func (db *DB) Watch(prefix string, after int64) (*Watcher, error) {
-	w := &Watcher{db: db, prefix: prefix, seen: after}
-	if err := w.check(db.root.Load()); err != nil {
+	return (&Watcher{db: db, prefix: prefix, seen: after}).begin()
+}
+
+// WatchKey is Watch for one key. Writes to others do not even wake it.
+func (db *DB) WatchKey(key string, after int64) (*Watcher, error) {
+	return (&Watcher{db: db, prefix: key, single: true, seen: after}).begin()
+}
+
+func (w *Watcher) begin() (*Watcher, error) {
+	if err := w.check(w.db.root.Load()); err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-// Next waits until there is more to know and returns the events, in the order
-// of their revisions, and the revision up to which the watcher has now seen
-// everything. Events may be none if only the revision moved on. If
-// compaction has overtaken the watcher, returns ErrCompacted: there is never
-// a hole. When the database stops, what was published is returned before the error.
+// Next waits until there is an event and returns the events, in the order of
+// their revisions, and the revision up to which the watcher has now seen
+// everything, which is right also beside an error. Events may be none if the
+// watcher was behind and only the revision moved on. If compaction has overtaken
+// the watcher, which does not happen while it waits here, returns ErrCompacted:
+// there is never a hole. When the database stops, what was published is
+// returned before the error.
 func (w *Watcher) Next(ctx context.Context) (events []Event, upTo int64, err error) {
 	w.db.watchers.Add(1)
 	defer w.db.watchers.Add(-1)
@@ -62,7 +74,7 @@ func (w *Watcher) Next(ctx context.Context) (events []Event, upTo int64, err err
 			events = w.advance(r)
 			return events, w.seen, nil
 		}
-		if err := w.db.waitPublish(ctx, r); err != nil {
+		if err := w.db.interests.wait(ctx, w, r); err != nil {
 			return nil, w.seen, err
 		}
 	}
@@ -75,13 +87,23 @@ func (w *Watcher) check(r *root) error {
 	return nil
 }
 
+func (w *Watcher) wants(key string) bool {
+	if w.single {
+		return key == w.prefix
+	}
+	return strings.HasPrefix(key, w.prefix)
+}
+
 // advance moves over the log of r, which has not been compacted beyond w.seen.
 func (w *Watcher) advance(r *root) []Event {
 	last := min(r.rev, w.seen+maxScan)
-	events := make([]Event, 0, min(last-w.seen, firstEvents))
+	var events []Event
 	for w.seen < last && len(events) < maxEvents {
 		w.seen++
-		if rec := r.log.at(w.seen); rec.op() != opMark && strings.HasPrefix(rec.key(), w.prefix) {
+		if rec := r.log.at(w.seen); rec.op() != opMark && w.wants(rec.key()) {
+			if events == nil {
+				events = make([]Event, 0, min(last-w.seen+1, firstEvents))
+			}
 			events = append(events, rec.event(w.seen))
 		}
 	}

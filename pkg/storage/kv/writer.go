@@ -312,6 +312,5 @@ func (w *writer) publish() {
 	r := w.next
 	r.tree = w.next.tree.clone()
 	r.next = make(chan struct{})
-	old := w.db.root.Swap(&r)
-	close(old.next)
+	w.db.interests.publish(&w.db.root, &r)
 }
