@@ -6,7 +6,6 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
-	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -100,35 +99,63 @@ func TestCanariesAreNotOnDisk(t *testing.T) {
 			canaries := n.storeCanaries()
 			marker := n.createPool(hostPool("named-in-clear", 0))
 			n.awaitCompacted(marker.ResourceVersion)
-			n.createPool(hostPool("named-in-the-log", 0))
+			late := hostPool("named-in-the-log", 0)
+			late.Labels = map[string]string{"label": lateCanary}
+			n.createPool(late)
+			online, offline := filepath.Join(s.dir, "online.backup"), filepath.Join(s.dir, "offline.backup")
+			mustStorage(t, "backup", "--data-dir", s.data, "--output", online)
 			s.mustStop(t)
+			mustStorage(t, "backup", "--data-dir", s.data, "--offline", "--output", offline)
 
-			// The log is trimmed in the course of time, so only state.db is sure to
-			// have what was written first, and only one of both what came last.
-			found := s.searchStorage(t, canaries...)
-			for _, canary := range canaries {
-				if got, want := len(found[canary]) > 0, provider == nil; got != want {
-					t.Errorf("%s found in %q, want it found: %t", canary, found[canary], want)
+			log, state := filepath.Join(s.storage(), "log.db"), filepath.Join(s.storage(), "state.db")
+			for path, words := range map[string][]string{
+				state: canaries, log: {lateCanary}, online: append(canaries, lateCanary), offline: append(canaries, lateCanary),
+			} {
+				content := mustRead(t, path)
+				for _, word := range words {
+					if got, want := bytes.Contains(content, []byte(word)), provider == nil; got != want {
+						t.Errorf("%s in %s: %t, want %t", word, path, got, want)
+					}
+				}
+				if !bytes.Contains(content, []byte("named-in-")) {
+					t.Errorf("names of objects are readable by design, and should be in %s", path)
 				}
 			}
-			for _, file := range []string{"log.db", "state.db"} {
-				if all := s.searchStorage(t, "named-in-")["named-in-"]; !bytes.Contains([]byte(fmt.Sprint(all)), []byte(file)) {
-					t.Errorf("names of objects are readable by design, and should be found in %s: %q", file, all)
-				}
+			if provider != nil {
+				s.wantNowhere(t, append(canaries, lateCanary)...)
 			}
-			raw, err := base64.StdEncoding.DecodeString(key.Secret)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for what, secret := range map[string][]byte{"the key as it is written": []byte(key.Secret), "the key": raw} {
-				for _, path := range search(t, s.data, secret) {
-					t.Errorf("%s is in %s", what, path)
-				}
-				if bytes.Contains(mustRead(t, s.LogFile()), secret) {
-					t.Errorf("%s is in the server's log", what)
-				}
-			}
+			s.wantNoKey(t, key)
 		})
+	}
+}
+
+// lateCanary is stored when the other ones are in the state already.
+const lateCanary = "canary-that-came-last"
+
+// wantNowhere fails if one of the words is in a file of the database.
+func (s *server) wantNowhere(t *testing.T, words ...string) {
+	t.Helper()
+	for word, files := range s.searchStorage(t, words...) {
+		if len(files) > 0 {
+			t.Errorf("%s is in %q", word, files)
+		}
+	}
+}
+
+// wantNoKey fails if the key is in the data directory or in the log.
+func (s *server) wantNoKey(t *testing.T, key apiserverv1.Key) {
+	t.Helper()
+	raw, err := base64.StdEncoding.DecodeString(key.Secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, secret := range map[string][]byte{"the key as it is written": []byte(key.Secret), "the key": raw} {
+		for _, path := range search(t, s.data, secret) {
+			t.Errorf("%s is in %s", what, path)
+		}
+		if bytes.Contains(mustRead(t, s.LogFile()), secret) {
+			t.Errorf("%s is in the server's log", what)
+		}
 	}
 }
 
@@ -181,6 +208,37 @@ func search(t *testing.T, dir string, what []byte) (paths []string) {
 		t.Fatal(err)
 	}
 	return paths
+}
+
+// TestOldPlaintextIsShrunkAway turns encryption on for what was stored in clear.
+// Pages that are no longer used keep it, until the files are written anew.
+func TestOldPlaintextIsShrunkAway(t *testing.T) {
+	t.Parallel()
+	const canary = "canary-from-before-encryption"
+	s := encryptedServer(t)
+	s.encrypt(t, inClear)
+	s.mustStart(t)
+	n := &tenant{t: t, server: s, namespace: "default"}
+	pool := hostPool("pool", 0)
+	pool.Labels = map[string]string{"canary": canary}
+	n.createPool(pool)
+	s.mustStop(t)
+
+	s.encrypt(t, aesgcm(encryptionKey("key-1")), inClear)
+	s.mustStart(t)
+	if _, err := n.pools().Patch(t.Context(), "pool", types.MergePatchType, []byte("{}"), patchNow); err != nil {
+		t.Fatal(err)
+	}
+	s.mustStop(t)
+	if found := s.searchStorage(t, canary)[canary]; len(found) == 0 {
+		t.Error("nothing is left of the plaintext, so there is nothing to shrink away")
+	}
+	mustStorage(t, "compact", "--data-dir", s.data)
+	s.wantNowhere(t, canary)
+	s.mustStart(t)
+	if got, err := n.pools().Get(t.Context(), "pool", getNow); err != nil || got.Labels["canary"] != canary {
+		t.Errorf("%v, %v", got, err)
+	}
 }
 
 // TestKeysAreRotated goes from one way of encryption to another: once every
