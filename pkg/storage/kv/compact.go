@@ -114,7 +114,7 @@ func netChanges(r *root, rev int64, limit foldLimit) slice {
 // foldSlice brings state.db to s.to and has the history up to there dropped.
 func (db *DB) foldSlice(s slice) error {
 	if err := db.files.roomToFold(db.opts, s.diskSize()); err != nil {
-		return err
+		return db.failUnsynced(err)
 	}
 	tx, err := db.files.state.Begin(true)
 	if err != nil {

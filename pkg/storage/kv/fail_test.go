@@ -3,8 +3,10 @@ package kv
 import (
 	"context"
 	"errors"
+	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	bolt "go.etcd.io/bbolt"
@@ -116,5 +118,48 @@ func TestFailStopInCompaction(t *testing.T) {
 				t.Errorf("after reopen: %+v at %d", e, db.Snapshot().Revision())
 			}
 		})
+	}
+}
+
+// TestFailStopWhenGrowing checks that a sync that fails after a file has grown
+// is not tried again: the second answer would prove nothing. A full disk is
+// no such failure.
+func TestFailStopWhenGrowing(t *testing.T) {
+	write := func(db *DB) error {
+		_, err := db.Apply(context.Background(), Op{Key: "a"})
+		return err
+	}
+	tests := []struct {
+		name    string
+		reserve func(*DB) *reserve
+		do      func(*DB) error
+	}{
+		{"log", func(db *DB) *reserve { return db.files.logReserve }, write},
+		{"state", func(db *DB) *reserve { return db.files.stateReserve },
+			func(db *DB) error { return db.Compact(context.Background(), db.Snapshot().Revision()) }},
+	}
+	for _, tt := range tests {
+		for errno, want := range map[syscall.Errno]error{syscall.EIO: ErrFailed, syscall.ENOSPC: ErrNoSpace} {
+			t.Run(tt.name+" "+errno.Error(), func(t *testing.T) {
+				dir := t.TempDir()
+				db := openTest(t, dir, Options{})
+				rev := put(t, db, "b", "1", 0)
+				r := tt.reserve(db)
+				r.end = 0
+				r.sync = func(*os.File) error { return errno }
+				wantErr(t, tt.name, tt.do(db), want)
+				wantErr(t, tt.name, tt.do(db), errno)
+				if failed := db.Err() != nil; failed != (want == ErrFailed) {
+					t.Errorf("Err = %v", db.Err())
+				}
+				if db.Snapshot().Revision() != rev {
+					t.Errorf("revision moved from %d to %d", rev, db.Snapshot().Revision())
+				}
+				closeTest(t, db)
+				if e, _ := openTest(t, dir, Options{}).Snapshot().Get("b"); e.ModRev != rev {
+					t.Errorf("after reopen: %+v", e)
+				}
+			})
+		}
 	}
 }

@@ -41,22 +41,28 @@ type reserve struct {
 	file *os.File
 	// end is up to where the file is known to have blocks: at first nowhere.
 	end int64
-	// allocate is fallocate(2); tests make it fail.
+	// allocate is fallocate(2), sync is fsync(2); tests make them fail.
 	allocate func(f *os.File, off, n int64) error
+	sync     func(f *os.File) error
 }
+
+// errUnsynced: the kernel could not write to the file, and will not say so
+// again. It may have dropped what it was to write, so trying again proves nothing.
+var errUnsynced = errors.New("sync failed")
 
 func openReserve(path string) (*reserve, error) {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	return &reserve{file: f, allocate: fallocate}, nil
+	return &reserve{file: f, allocate: fallocate, sync: (*os.File).Sync}, nil
 }
 
 func (r *reserve) close() error { return r.file.Close() }
 
 // ensure sees that the file has blocks up to end, and some more if there are
-// any. If the file system is full, returns ErrNoSpace.
+// any. If the file system is full, returns ErrNoSpace; after errUnsynced the
+// file must not be relied on.
 func (r *reserve) ensure(end int64) error {
 	if end <= r.end {
 		return nil
@@ -74,7 +80,9 @@ func (r *reserve) ensure(end int64) error {
 	}
 	if err == nil {
 		// The new size must be on disk before a page beyond the old one is relied on.
-		err = r.file.Sync()
+		if err = r.sync(r.file); err != nil {
+			err = fmt.Errorf("%w: %w", errUnsynced, err)
+		}
 	}
 	switch {
 	case isFull(err):
@@ -115,14 +123,27 @@ func (w *writer) checkSpace(batch []*request) (noPuts, noDeletes error) {
 	if deletes > 0 && (puts == 0 || noPuts != nil) {
 		noDeletes = w.db.files.logReserve.ensure(used + w.db.opts.growth(deletes))
 	}
+	if err := w.db.failUnsynced(errors.Join(noPuts, noDeletes)); errors.Is(err, ErrFailed) {
+		return err, err
+	}
 	return noPuts, noDeletes
+}
+
+// failUnsynced fails the database if err says that a file cannot be relied on
+// any more, and returns the error to answer with.
+func (db *DB) failUnsynced(err error) error {
+	if errors.Is(err, errUnsynced) && !errors.Is(err, ErrNoSpace) {
+		db.fail(err)
+		return db.Err()
+	}
+	return err
 }
 
 // roomToTrim reports whether a commit that only trims has the room it needs.
 // If not, the next commit with a delete in it has another try.
 func (w *writer) roomToTrim() bool {
 	used, err := usedBytes(w.db.files.log)
-	return err == nil && w.db.files.logReserve.ensure(used+w.db.opts.growth(0)) == nil
+	return err == nil && w.db.failUnsynced(w.db.files.logReserve.ensure(used+w.db.opts.growth(0))) == nil
 }
 
 // checkWatermark returns ErrNoSpace while the file system is below the watermark.
