@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	gocmp "github.com/google/go-cmp/cmp"
@@ -202,11 +203,7 @@ func TestBackupOfAStoppedServer(t *testing.T) {
 func TestBackupsAreBounded(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, startServer(t))
-	for i := range 60 {
-		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
-		pool.Annotations = map[string]string{"bulk": bulky(i)} // more than sockets take
-		n.createPool(pool)
-	}
+	n.createBulky(60) // more than sockets take
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	for range 2 {
@@ -233,6 +230,16 @@ func TestBackupsAreBounded(t *testing.T) {
 	})
 }
 
+// createBulky creates so many pools of 200 KB.
+func (n *tenant) createBulky(count int) {
+	n.t.Helper()
+	for i := range count {
+		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
+		pool.Annotations = map[string]string{"bulk": bulky(i)}
+		n.createPool(pool)
+	}
+}
+
 // openBackup asks for a backup and leaves reading it to the caller.
 func openBackup(ctx context.Context, t *testing.T, s *server) *http.Response {
 	t.Helper()
@@ -256,11 +263,7 @@ func openBackup(ctx context.Context, t *testing.T, s *server) *http.Response {
 func TestServerDiesDuringBackup(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, startServer(t))
-	for i := range 60 {
-		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
-		pool.Annotations = map[string]string{"bulk": bulky(i)}
-		n.createPool(pool)
-	}
+	n.createBulky(60)
 	response := openBackup(t.Context(), t, n.server)
 	defer response.Body.Close()
 	killed := false
@@ -287,4 +290,30 @@ func TestBackupNeedsTheAdmin(t *testing.T) {
 	}
 	wantWords(t, mustStorage(t, "stats", "--data-dir", s.data), "REVISION", "OBJECTS")
 	wantWords(t, mustStorage(t, "stats", "--kubeconfig", s.Kubeconfig(), "-o", "json"), `"revision"`, `"logFileBytes"`)
+}
+
+// TestBackupIsAudited takes a backup of a server that writes an audit log. Then
+// the server is stopped while a client holds another one open.
+func TestBackupIsAudited(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	policy, log := filepath.Join(dir, "policy"), filepath.Join(dir, "log")
+	mustWrite(t, policy, []byte("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: [{level: Metadata}]\n"))
+	n := newTenant(t, startServer(t, "--audit-policy-file", policy, "--audit-log-path", log, "--shutdown-timeout=1s"))
+	n.createBulky(60)
+	mustStorage(t, "backup", "--data-dir", n.server.data, "--output", filepath.Join(dir, "backup"))
+	eventually(t, "the backup is in the audit log", func(context.Context) error {
+		for line := range strings.Lines(string(mustRead(t, log))) {
+			if strings.Contains(line, `"requestURI":"/storage/backup"`) && strings.Contains(line, `"username":"arl-admin"`) && strings.Contains(line, `"stage":"ResponseComplete"`) {
+				return nil
+			}
+		}
+		return errors.New("no such line")
+	})
+	open := openBackup(t.Context(), t, n.server)
+	defer open.Body.Close()
+	n.server.mustStop(t)
+	if _, err := kv.CheckBackup(t.Context(), open.Body, nil); err == nil {
+		t.Error("a backup that the server's end cut short passed as whole")
+	}
 }

@@ -50,11 +50,7 @@ func TestCompactShrinks(t *testing.T) {
 	s := ownServer(t, "--storage-retention=100ms")
 	s.mustStart(t)
 	n := tenant{t: t, server: s, namespace: "default"}
-	for i := range 300 {
-		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
-		pool.Annotations = map[string]string{"bulk": bulky(i)}
-		n.createPool(pool)
-	}
+	n.createBulky(300)
 	for i := range 298 {
 		if err := n.pools().Delete(t.Context(), fmt.Sprintf("bulky-%d", i), deleteNow); err != nil {
 			t.Fatal(err)
@@ -231,11 +227,7 @@ func TestStorageCommandsOnAFullDisk(t *testing.T) {
 	mountSmall(t, s, 96<<20)
 	s.mustStart(t)
 	n := tenant{t: t, server: s, namespace: "default"}
-	for i := range 20 {
-		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
-		pool.Annotations = map[string]string{"bulk": bulky(i)}
-		n.createPool(pool)
-	}
+	n.createBulky(20)
 	elsewhere := filepath.Join(s.dir, "backup")
 	mustStorage(t, "backup", "--data-dir", s.data, "--output", elsewhere)
 	filler := fillDisk(t, s.data)
