@@ -16,6 +16,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"arl.io/arl/pkg/apis/arl"
+	"arl.io/arl/test/bench/load"
 )
 
 const (
@@ -135,7 +136,7 @@ func (w *watchersOf) flood(ctx context.Context, store storage.Interface, name st
 		group.Go(func() error {
 			for j := i; j < events; j += fanoutWriters {
 				name := fmt.Sprintf("%s-%d", name, j)
-				if err := store.Create(groupCtx, taskKey(name), newTask(name), &arl.Task{}, 0); err != nil {
+				if err := store.Create(groupCtx, taskKey(name), load.New(name, began), &arl.Task{}, 0); err != nil {
 					return err
 				}
 			}
@@ -157,7 +158,7 @@ func (w *watchersOf) pace(ctx context.Context, store storage.Interface) (sample,
 		defer ticker.Stop()
 		for i := range pacedWrites {
 			name, out := fmt.Sprintf("pace-%d", i), &arl.Task{}
-			if err := store.Create(groupCtx, taskKey(name), newTask(name), out, 0); err != nil {
+			if err := store.Create(groupCtx, taskKey(name), load.New(name, began), out, 0); err != nil {
 				return err
 			}
 			now := time.Now()

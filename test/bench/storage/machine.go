@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -50,7 +49,7 @@ func fileSystem(magic int64) string {
 	return fmt.Sprintf("file system %#x", magic)
 }
 
-// syncTimes returns how long it takes to append and sync 4 KiB, sorted.
+// syncTimes returns how long it takes to append and sync 4 KiB.
 func syncTimes(dir string) (times []time.Duration, err error) {
 	file, err := os.Create(filepath.Join(dir, "fdatasync"))
 	if err != nil {
@@ -68,6 +67,5 @@ func syncTimes(dir string) (times []time.Duration, err error) {
 		}
 		times = append(times, time.Since(start))
 	}
-	slices.Sort(times)
 	return times, nil
 }

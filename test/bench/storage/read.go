@@ -12,6 +12,7 @@ import (
 
 	"arl.io/arl/pkg/apis/arl"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/test/bench/load"
 )
 
 const (
@@ -34,10 +35,10 @@ func fill(ctx context.Context, store storage.Interface, n int) error {
 	for i := range fillers {
 		group.Go(func() error {
 			for j := i; j < n; j += fillers {
-				task := newTask(fmt.Sprintf("task-%06d", j))
+				task := load.New(fmt.Sprintf("task-%06d", j), began)
 				task.Spec.SandboxRef = fmt.Sprintf("sandbox-%d", j/perSandbox)
-				startTask(task)
-				finishTask(task)
+				load.Start(task, began)
+				load.Finish(task, began)
 				if err := store.Create(ctx, taskKey(task.Name), task, nil, 0); err != nil {
 					return err
 				}
@@ -87,7 +88,7 @@ func reads(objects int) benchmark {
 func lists(ctx context.Context, store storage.Interface, times, n int, predicate storage.SelectionPredicate) (sample, error) {
 	s := sample{count: n * times}
 	for range times {
-		began, listed := time.Now(), 0
+		start, listed := time.Now(), 0
 		options := storage.ListOptions{Recursive: true, Predicate: predicate}
 		for {
 			var list arl.TaskList
@@ -102,7 +103,7 @@ func lists(ctx context.Context, store storage.Interface, times, n int, predicate
 		if listed != n {
 			return sample{}, fmt.Errorf("listed %d objects, want %d", listed, n)
 		}
-		s.latencies = append(s.latencies, time.Since(began))
+		s.latencies = append(s.latencies, time.Since(start))
 	}
 	return s, nil
 }
@@ -113,11 +114,11 @@ func gets(ctx context.Context, store storage.Interface, objects int) (sample, er
 	for i := range readers {
 		group.Go(func() error {
 			for j := i; j < getTimes; j += readers {
-				began := time.Now()
+				start := time.Now()
 				if err := store.Get(ctx, taskKey(fmt.Sprintf("task-%06d", j%objects)), storage.GetOptions{}, &arl.Task{}); err != nil {
 					return fmt.Errorf("get: %w", err)
 				}
-				s.latencies[j] = time.Since(began)
+				s.latencies[j] = time.Since(start)
 			}
 			return nil
 		})

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"arl.io/arl/test/bench/load"
 )
 
 // row is one metric of one case, with the samples of each backend.
@@ -103,16 +105,12 @@ func summarize(samples []sample) (s summary) {
 	if count > 0 {
 		s.cpu = cpu.Seconds() / float64(count)
 	}
-	if slices.Sort(all); len(all) > 0 {
-		s.p50, s.p90, s.p99 = percentile(all, 50), percentile(all, 90), percentile(all, 99)
-	}
+	s.p50, s.p90, s.p99 = percentile(all, 50), percentile(all, 90), percentile(all, 99)
 	return s
 }
 
-// percentile returns the smallest of the sorted samples that p per cent of all
-// do not exceed.
-func percentile(sorted []time.Duration, p int) float64 {
-	return sorted[max(0, (len(sorted)*p+99)/100-1)].Seconds()
+func percentile(durations []time.Duration, p int) float64 {
+	return load.Percentile(durations, p).Seconds()
 }
 
 func ratio(better, worse float64) string {

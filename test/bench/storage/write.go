@@ -11,6 +11,7 @@ import (
 	"k8s.io/apiserver/pkg/storage"
 
 	"arl.io/arl/pkg/apis/arl"
+	"arl.io/arl/test/bench/load"
 )
 
 // writer makes writes one after another and reports how long each took.
@@ -19,7 +20,7 @@ type writer func(ctx context.Context, store storage.Interface, name string, took
 // createOnly stores a task and leaves it.
 func createOnly(ctx context.Context, store storage.Interface, name string, took func(time.Duration)) error {
 	return timed(took, func() error {
-		return store.Create(ctx, taskKey(name), newTask(name), &arl.Task{}, 0)
+		return store.Create(ctx, taskKey(name), load.New(name, began), &arl.Task{}, 0)
 	})
 }
 
@@ -29,7 +30,7 @@ func lifecycle(ctx context.Context, store storage.Interface, name string, took f
 	if err := createOnly(ctx, store, name, took); err != nil {
 		return err
 	}
-	for _, change := range []func(*arl.Task){startTask, finishTask} {
+	for _, change := range []func(*arl.Task, time.Time){load.Start, load.Finish} {
 		if err := timed(took, func() error { return update(ctx, store, name, change) }); err != nil {
 			return err
 		}
@@ -39,11 +40,11 @@ func lifecycle(ctx context.Context, store storage.Interface, name string, took f
 	})
 }
 
-func update(ctx context.Context, store storage.Interface, name string, change func(*arl.Task)) error {
+func update(ctx context.Context, store storage.Interface, name string, change func(*arl.Task, time.Time)) error {
 	return store.GuaranteedUpdate(ctx, taskKey(name), &arl.Task{}, false, nil,
 		storage.SimpleUpdate(func(obj runtime.Object) (runtime.Object, error) {
 			task := obj.(*arl.Task)
-			change(task)
+			change(task, began)
 			return task, nil
 		}), nil)
 }
