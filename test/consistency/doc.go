@@ -23,12 +23,12 @@
 // The promises are those that etcd gives: events are ordered, unique, complete
 // and resumable, and a bookmark says up to where. Writers keep what was
 // acknowledged; watches that start, end and resume at random must show what
-// follows from it, event for event, or say 410 Expired. See history_test.go
+// follows from it, event for event, or say 410 Expired. See past_test.go
 // and session_test.go.
 //
 // # When a test fails
 //
 // It prints its seed, and for a history without an order the path of a page
-// that shows how far an order could be found. That the tests can fail is shown by
-// spec_test.go's and history_test.go's own tests, and by hack/verify-mutations.sh.
+// that shows how far an order could be found. That a wrong history is seen to be
+// wrong is what check_test.go is about, and hack/verify-mutations.sh.
 package consistency
