@@ -88,32 +88,12 @@ func TestInformersSurviveBackupWipeRestore(t *testing.T) {
 	n.scribble(500)
 	n.createPool(hostPool("after-the-backup", 0))
 	n.awaitInSync(held)
-	lost, err := n.pools().List(t.Context(), everything)
-	if err != nil {
-		t.Fatal(err)
-	}
-
-	s.mustKill(t)
-	if err := os.RemoveAll(s.storage()); err != nil {
-		t.Fatal(err)
-	}
-	wantWords(t, mustStorage(t, "restore", "--input", backup, "--data-dir", s.data), "restored", "all kubeconfigs go on working")
-	restored := storedNames(t, s)
-	s.mustStart(t)
-	listed, err := n.versions(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := gocmp.Diff(restored, slices.Sorted(maps.Keys(listed))); diff != "" {
-		t.Errorf("objects (-restored +listed):\n%s", diff)
-	}
-
-	// A new write tells when informers have caught up with the restored server.
-	created := n.createPool(hostPool("after-the-restore", 0))
-	n.awaitInSync(held)
-	wantNewer(t, created.ResourceVersion, lost.ResourceVersion)
-	if _, err := n.pools().Get(t.Context(), "after-the-backup", getNow); !apierrors.IsNotFound(err) {
-		t.Errorf("a pool that was made after the backup is there: %v", err)
+	for _, what := range []string{"restore", "second restore of the same backup"} {
+		n.loseAndRestore(held, backup)
+		if _, err := n.pools().Get(t.Context(), "after-the-backup", getNow); !apierrors.IsNotFound(err) {
+			t.Errorf("%s: a pool that was made after the backup is there: %v", what, err)
+		}
+		n.scribble(200)
 	}
 	for name, want := range kept {
 		pool, err := n.pools().Get(t.Context(), name, getNow)
@@ -121,6 +101,36 @@ func TestInformersSurviveBackupWipeRestore(t *testing.T) {
 			t.Errorf("%s has UID %s, want %s: %v", name, pool.UID, want, err)
 		}
 	}
+}
+
+// loseAndRestore kills the server, removes its database and restores a backup.
+// Then the server has exactly what is in it, and so have the informers, and
+// resource versions are above all that were given out before.
+func (n *tenant) loseAndRestore(held *informers, backup string) {
+	n.t.Helper()
+	s := n.server
+	lost, err := n.pools().List(n.t.Context(), everything)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	s.mustKill(n.t)
+	if err := os.RemoveAll(s.storage()); err != nil {
+		n.t.Fatal(err)
+	}
+	wantWords(n.t, mustStorage(n.t, "restore", "--input", backup, "--data-dir", s.data), "restored", "all kubeconfigs go on working")
+	restored := storedNames(n.t, s)
+	s.mustStart(n.t)
+	listed, err := n.versions(n.t.Context())
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	if diff := gocmp.Diff(restored, slices.Sorted(maps.Keys(listed))); diff != "" {
+		n.t.Errorf("objects (-restored +listed):\n%s", diff)
+	}
+	// A new write tells when informers have caught up with the restored server.
+	created := n.createPool(hostPool("after-the-restore", 0))
+	wantNewer(n.t, created.ResourceVersion, lost.ResourceVersion)
+	n.awaitInSync(held)
 }
 
 // storedNames is what the files of a stopped server hold, as versions names it.

@@ -16,12 +16,12 @@ import (
 )
 
 const (
-	// DefaultBump is by how much Restore raises the revision. The database that
-	// was lost went on after the backup, and nobody knows how far: it gave out
-	// revisions that clients still remember. None of them may ever stand for
-	// something else, so the restored database begins above all of them. A
-	// billion is more than ten thousand writes per second make in a day, and
-	// nothing beside the 9×10¹⁸ that there are.
+	// DefaultBump is by how much Restore raises the revision at least. The
+	// database that was lost went on after the backup, and nobody knows how far:
+	// it gave out revisions that clients still remember. None of them may ever
+	// stand for something else, so the restored database begins above all of
+	// them. A billion is more than ten thousand writes per second make in a
+	// day, and nothing beside the 9×10¹⁸ that there are. See also RestoreOptions.AtLeast.
 	DefaultBump = 1_000_000_000
 	// restoreMark is in the directory while a restore is under way. Without it
 	// a restore that was cut short would look like an empty directory, and a
@@ -36,6 +36,12 @@ type RestoreOptions struct {
 	// Bump is what is added to the backup's revision. 0: DefaultBump. It must
 	// be more than the number of writes between the backup and the loss.
 	Bump int64
+	// AtLeast is what the revision is raised to at least. A bump alone is not
+	// enough for the second restore of the same backup, which would begin where
+	// the first one did, and reuse what was given out since. A number that grows
+	// faster than any database, such as the microseconds of the clock, keeps
+	// every restore above all before it. 0: the bump alone.
+	AtLeast int64
 	// Progress is called now and then. May be nil.
 	Progress func(BackupProgress)
 	// FreeBytes is that of Options.
@@ -56,9 +62,9 @@ type RestoreInfo struct {
 }
 
 // Restore makes a new database of a backup. Every key has its value and its
-// revisions as in the backup; the revision of the database is raised by
-// o.Bump, and all history is compacted, so that whoever watched the old
-// database is told ErrCompacted and has to read everything anew.
+// revisions as in the backup; the revision of the database is raised, by
+// o.Bump and to o.AtLeast, and all history is compacted, so that whoever watched
+// the old database is told ErrCompacted and has to read everything anew.
 //
 // The directory must be missing, empty, or hold a restore that was cut short;
 // else returns ErrNotEmpty. If the backup is damaged, returns ErrBackup; if
@@ -78,7 +84,7 @@ func Restore(ctx context.Context, r io.Reader, dir string, o RestoreOptions) (in
 	if err != nil {
 		return RestoreInfo{}, err
 	}
-	if o.Bump < 0 || b.info.Revision < firstWrite || b.info.Revision > maxRestored-min(o.Bump, maxRestored) {
+	if o.Bump < 0 || o.AtLeast > maxRestored || b.info.Revision < firstWrite || b.info.Revision > maxRestored-min(o.Bump, maxRestored) {
 		return RestoreInfo{}, fmt.Errorf("revision %d cannot be raised by %d", b.info.Revision, o.Bump)
 	}
 	made, err := missingDirs(dir)
@@ -126,7 +132,7 @@ func restoreFiles(ctx context.Context, b *backupReader, dir string, o RestoreOpt
 	if err != nil {
 		return RestoreInfo{}, err
 	}
-	w := newRewriter(dir, newSuffix, id, b.info.Revision+o.Bump)
+	w := newRewriter(dir, newSuffix, id, max(b.info.Revision+o.Bump, o.AtLeast))
 	err = w.write(owner, func(add func(*Entry) error) (err error) {
 		info.Backup, err = b.each(add)
 		return err

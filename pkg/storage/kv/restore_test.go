@@ -14,16 +14,18 @@ import (
 func TestRestore(t *testing.T) {
 	backup, info, content := smallBackup(t)
 	for _, tt := range []struct {
-		name string
-		bump int64
-		want int64
+		name          string
+		bump, atLeast int64
+		want          int64
 	}{
-		{"usual", 0, info.Revision + DefaultBump},
-		{"chosen", 5000, info.Revision + 5000},
+		{"usual", 0, 0, info.Revision + DefaultBump},
+		{"chosen", 5000, 0, info.Revision + 5000},
+		{"at least", 5000, 1_795_445_774_000_000, 1_795_445_774_000_000},
+		{"at least what it is anyway", 5000, 4999, info.Revision + 5000},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "new", "storage")
-			got, err := Restore(t.Context(), bytes.NewReader(backup), dir, RestoreOptions{Bump: tt.bump})
+			got, err := Restore(t.Context(), bytes.NewReader(backup), dir, RestoreOptions{Bump: tt.bump, AtLeast: tt.atLeast})
 			if err != nil {
 				t.Fatalf("Restore: %v", err)
 			}
@@ -132,6 +134,7 @@ func TestRestoreFails(t *testing.T) {
 		{"damaged at its end", t.Context(), backup[:len(backup)-1], RestoreOptions{}, ErrBackup},
 		{"bump is negative", t.Context(), backup, RestoreOptions{Bump: -1}, nil},
 		{"bump is beyond all numbers", t.Context(), backup, RestoreOptions{Bump: 1<<63 - 1}, nil},
+		{"floor is beyond all numbers", t.Context(), backup, RestoreOptions{AtLeast: 1<<63 - 1}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			top := t.TempDir()

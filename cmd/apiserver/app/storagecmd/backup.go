@@ -6,9 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/utils/clock"
 
 	"arl.io/arl/cmd/apiserver/app/storageapi"
 	"arl.io/arl/pkg/storage/kv"
@@ -19,12 +19,13 @@ const toStdout = "-"
 
 type backup struct {
 	source
+	clock    clock.PassiveClock
 	output   string
 	progress bool
 }
 
 func newBackup(layout Layout) *cobra.Command {
-	b := &backup{source: source{place: place{layout: layout}}}
+	b := &backup{source: source{place: place{layout: layout}}, clock: clock.RealClock{}}
 	cmd := &cobra.Command{
 		Use:   "backup (--data-dir DIR | --kubeconfig FILE) --output FILE",
 		Short: "Write all objects of a running server to one file",
@@ -74,7 +75,7 @@ func (b *backup) run(cmd *cobra.Command) error {
 	if b.output == "" {
 		return errors.New("--output: must be given: a file, or - for standard output")
 	}
-	start := time.Now()
+	start := b.clock.Now()
 	p := newProgress(cmd.ErrOrStderr(), "backing up", b.progress)
 	var info kv.BackupInfo
 	write := func(w io.Writer) (err error) {
@@ -101,7 +102,7 @@ func (b *backup) run(cmd *cobra.Command) error {
 		out = cmd.ErrOrStderr()
 	}
 	fmt.Fprintf(out, "backed up revision %d: %d objects, %s in %.1f seconds, sha256 %s\n",
-		info.Revision, info.Keys, humanBytes(info.Size), time.Since(start).Seconds(), info.SHA256)
+		info.Revision, info.Keys, humanBytes(info.Size), b.clock.Since(start).Seconds(), info.SHA256)
 	return nil
 }
 

@@ -8,19 +8,21 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"k8s.io/utils/clock"
 
 	"arl.io/arl/pkg/storage/kv"
 )
 
 type restore struct {
 	place
+	clock    clock.PassiveClock
 	input    string
 	bump     int64
 	progress bool
 }
 
 func newRestore(layout Layout) *cobra.Command {
-	r := &restore{place: place{layout: layout}}
+	r := &restore{place: place{layout: layout}, clock: clock.RealClock{}}
 	cmd := &cobra.Command{
 		Use:   "restore --input FILE --data-dir DIR",
 		Short: "Make a new database of a backup",
@@ -33,11 +35,12 @@ overwritten. Move a damaged database away first; what verify and backup
 Every object has its content and resourceVersion as in the backup. Objects that
 were made after it are gone, and deleted ones are back.
 
-The revision of the database is raised by --revision-bump, because the database
-that was lost went on after the backup: resource versions that it gave out must
-never come to mean something else. All history counts as compacted. So every
-informer and watch that was running gets 410 Expired, lists again, and has
-exactly the restored objects, without a restart.
+The revision of the database is raised, by --revision-bump and at least to the
+microseconds since 1970, because the database that was lost went on after the
+backup: resource versions that it gave out must never come to mean something
+else, however often the same backup is restored. All history counts as
+compacted. So every informer and watch that was running gets 410 Expired, lists
+again, and has exactly the restored objects, without a restart.
 
 Certificates are no part of a backup. If DIR/` + layout.PKI + ` is still there, all kubeconfigs
 go on working; if not, the server makes new ones and clients need the new
@@ -61,7 +64,7 @@ start on what it left, and the same command can be run again.`,
 	r.addFlag(cmd, "The data directory to restore into. Made if missing. Required.")
 	cmd.Flags().StringVarP(&r.input, "input", "i", "", "The backup; - is standard input. Required.")
 	cmd.Flags().Int64Var(&r.bump, "revision-bump", kv.DefaultBump,
-		"By how much the revision is raised: more than there were writes between the backup and the loss.")
+		"By how much the revision is raised at least: more than there were writes between the backup and the loss.")
 	cmd.Flags().BoolVar(&r.progress, "progress", false, "Say on standard error how far it is, even if that is no terminal.")
 	return cmd
 }
@@ -80,7 +83,9 @@ func (r *restore) run(cmd *cobra.Command) (err error) {
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
 	p := newProgress(cmd.ErrOrStderr(), "restoring", r.progress)
-	info, err := kv.Restore(cmd.Context(), in, dir, kv.RestoreOptions{Bump: r.bump, Progress: p.report})
+	info, err := kv.Restore(cmd.Context(), in, dir, kv.RestoreOptions{
+		Bump: r.bump, AtLeast: r.clock.Now().UnixMicro(), Progress: p.report,
+	})
 	p.end()
 	if err != nil {
 		return r.explainRestore(dir, err)
