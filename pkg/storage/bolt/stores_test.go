@@ -50,6 +50,33 @@ func TestWatchStats(t *testing.T) {
 	}
 }
 
+// TestLagOfAWatchThatWaited has a watch wait while others are written to: once
+// it blocks on an event of its own, it is behind by that alone.
+func TestLagOfAWatchThatWaited(t *testing.T) {
+	f := newFixture(t)
+	stores := &Stores{}
+	stores.add(f.Store)
+	opts := watchAll("1", false)
+	w, err := f.Watch(t.Context(), "/pods/mine", opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Stop()
+	for i := range resultBuffer {
+		f.mustCreate(t, "mine", fmt.Sprintf("pod-%d", i))
+	}
+	eventually(t, "the buffer is full", func() bool { return len(w.ResultChan()) == resultBuffer })
+	const others = 300
+	for i := range others {
+		f.mustCreate(t, "others", fmt.Sprintf("pod-%d", i))
+	}
+	f.mustCreate(t, "mine", "one-too-many")
+	eventually(t, "the watch blocks", func() bool { return stores.WatchStats()[0].Lag > 0 })
+	if got := stores.WatchStats()[0].Lag; got != 1 {
+		t.Errorf("the watch is behind by %d, want 1", got)
+	}
+}
+
 func TestStoresKnowWhatTheDecoratorMade(t *testing.T) {
 	stores := &Stores{}
 	c := podConfig(openDB(t, kv.Options{}))

@@ -41,7 +41,8 @@ type watcher struct {
 	// seen is the revision up to which the client has been sent everything.
 	// It belongs to the goroutine.
 	seen int64
-	// position is seen, for others to look at, or caughtUp.
+	// position is, for others to look at, the revision up to which the client
+	// has been sent what concerns it, or caughtUp. It moves on batch by batch.
 	position atomic.Int64
 }
 
@@ -164,7 +165,10 @@ func (w *watcher) catchUp(ctx context.Context) error {
 func (w *watcher) next(ctx, wait context.Context) error {
 	w.position.Store(caughtUp)
 	events, upTo, err := w.cursor.Next(wait)
-	w.position.Store(w.seen)
+	if len(events) > 0 {
+		// What came before them was of no concern to this watch.
+		w.position.Store(events[0].Rev - 1)
+	}
 	if err != nil {
 		w.seen = max(w.seen, upTo)
 		return err
