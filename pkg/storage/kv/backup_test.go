@@ -78,6 +78,10 @@ func TestBackupFlippedByte(t *testing.T) {
 			if !errors.Is(err, ErrBackup) && !errors.Is(err, ErrFormat) {
 				t.Fatalf("byte %d of %d changed by %#x: %v", at, len(backup), mask, err)
 			}
+			// Lengths are checked before they are believed.
+			if inLengths := at >= backupHead && at < backupHead+frameHead; inLengths && !strings.Contains(err.Error(), fmt.Sprintf("at byte %d the lengths", backupHead)) {
+				t.Errorf("byte %d changed by %#x: the error is of another place: %v", at, mask, err)
+			}
 		}
 	}
 }
