@@ -29,7 +29,7 @@ type stalled struct {
 // that the rest is gone.
 func TestStalledWatches(t *testing.T) {
 	const maxLogBytes = 256 << 10
-	writes := 4000
+	writes := 2000
 	if testing.Short() {
 		writes = 1000
 	}

@@ -16,9 +16,9 @@ const bookmarkPeriod = 5 * time.Millisecond
 // TestWatches has watches of all kinds run beside writers and compaction, and
 // then compares each, event for event, with what the writers were told.
 func TestWatches(t *testing.T) {
-	total, n := 6000, 50
+	total, n := 3000, 50
 	if testing.Short() {
-		total, n = 1500, 20
+		total, n = 1000, 20
 	}
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
@@ -127,7 +127,7 @@ func verifyWatchers(t *testing.T, watchers []*watcher, p *past) {
 	}
 	t.Logf("%d writes, %d events; %d times expired; watches begun: %v", len(p.writes), events, expired, begun)
 	for _, how := range []beginning{fromNothing, fromList, fromRecent, fromWatchList, resumed} {
-		if begun[how] < len(watchers)/5 {
+		if begun[how] < len(watchers)/10 {
 			t.Errorf("only %d watches begun %s", begun[how], how)
 		}
 	}

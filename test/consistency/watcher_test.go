@@ -75,6 +75,11 @@ var errExpired = errors.New("expired")
 func (w *watcher) run(ctx context.Context) error {
 	how := fromList
 	for {
+		if w.random.IntN(6) == 0 {
+			if err := w.away(ctx); err != nil {
+				return err
+			}
+		}
 		s, stream, err := w.begin(ctx, how)
 		if err == nil {
 			w.begun[how]++
@@ -99,6 +104,15 @@ func (w *watcher) run(ctx context.Context) error {
 			how = resumed
 		}
 	}
+}
+
+// away waits, as a client that lost its network, until what it has not seen
+// may be gone.
+func (w *watcher) away(ctx context.Context) error {
+	seen := w.seen
+	return eventually(ctx, "compaction", func() bool {
+		return w.end.reached() || w.store.CompactRevision() > seen
+	})
 }
 
 // done says whether the last write has been seen.
@@ -179,10 +193,16 @@ func (w *watcher) list(ctx context.Context, at int64) error {
 func (w *watcher) follow(ctx context.Context, s *session, stream watch.Interface) error {
 	// Some read only what comes first, some everything.
 	limit := w.random.IntN(400)
+	stall := w.random.IntN(2000)
 	end := w.end.done
 	for read := 0; !w.done(); read++ {
 		if !w.end.reached() && read >= limit {
 			return nil
+		}
+		if read == stall {
+			if err := w.away(ctx); err != nil {
+				return err
+			}
 		}
 		var e watch.Event
 		var open bool
