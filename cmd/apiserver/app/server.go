@@ -85,10 +85,13 @@ func openStorage(ctx context.Context, o *options.Options) (*database, error) {
 		OnCommit:     metrics.Commit,
 		Now:          clock.RealClock{}.Now,
 	})
-	if errors.Is(err, kv.ErrLocked) {
+	switch {
+	case errors.Is(err, kv.ErrLocked):
 		return nil, fmt.Errorf("another server uses %s: stop it, or give this one a --data-dir of its own: %w", o.DataDir, err)
-	}
-	if err != nil {
+	case errors.Is(err, kv.ErrCorrupt):
+		return nil, fmt.Errorf("open the database: %w: 'arl-apiserver storage verify --data-dir %s' shows all that is wrong, "+
+			"'arl-apiserver storage restore --help' says how to go back to a backup", err, o.DataDir)
+	case err != nil:
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	return &database{DB: db, metrics: metrics}, nil
