@@ -58,6 +58,20 @@ test-integration: build ## Run the tests that start real servers and containers.
 cover: tools ## Check the coverage of storage and scheduler.
 	@hack/verify-coverage.sh
 
+# How far "make robustness" goes: rounds of each random test, and every how many
+# calls of the storage a fault is injected. ROUNDS=300 STRIDE=1 is the long run.
+ROUNDS ?= 60
+STRIDE ?= 2
+
+.PHONY: robustness
+robustness: build ## Kill, starve and damage databases at random, and check that nothing is lost (ROUNDS, STRIDE, SEED).
+	go test -count=1 -v -timeout 3h $(TESTFLAGS) ./test/robustness -rounds=$(ROUNDS) -stride=$(STRIDE) -seed=$(or $(SEED),0)
+	go test -count=1 $(TESTFLAGS) ./pkg/storage/kv -run '^TestModel$$' -model.runs=8 -model.seed=$(or $(SEED),$$RANDOM)
+
+.PHONY: mutations
+mutations: tools ## Check that builds which are broken on purpose are found out.
+	hack/verify-mutations.sh
+
 .PHONY: verify
 verify: tools ## Check formatting, static analysis, generated code and go.mod.
 	hack/verify-static.sh
@@ -80,6 +94,16 @@ bin/arl-bench:
 bench-storage: tools ## Measure storage against the etcd3 store with a real etcd, on the same disk.
 	cd test/bench/storage && go build -o $(BIN)/etcd go.etcd.io/etcd/server/v3 && go build -o $(BIN)/arl-bench-storage .
 	$(BIN)/arl-bench-storage --etcd $(BIN)/etcd $(BENCHFLAGS)
+
+.PHONY: bench-growth
+bench-growth: tools ## Record files, memory and latencies over a million lifecycles of tasks.
+	go build -o $(BIN)/arl-bench-growth ./test/bench/growth
+	$(BIN)/arl-bench-growth $(BENCHFLAGS)
+
+.PHONY: bench-restart
+bench-restart: build ## Measure starts and memory against the number of stored tasks.
+	go build -o $(BIN)/arl-bench-restart ./test/bench/restart
+	$(BIN)/arl-bench-restart --server $(BIN)/arl-apiserver $(BENCHFLAGS)
 
 .PHONY: clean
 clean: ## Remove what was built.
