@@ -167,7 +167,9 @@ func (s selection) key() string {
 
 // options returns those of a list or a watch of the selection.
 func (s selection) options() storage.ListOptions {
-	pred := storage.SelectionPredicate{Label: labels.Everything(), Field: fields.Everything(), GetAttrs: attributes}
+	pred := storage.SelectionPredicate{
+		Label: labels.Everything(), Field: fields.Everything(), GetAttrs: attributes, IndexFields: []string{nodeField},
+	}
 	if s.Color != "" {
 		pred.Label = labels.SelectorFromSet(labels.Set{colorLabel: s.Color})
 	}

@@ -13,6 +13,8 @@ import (
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apiserver/pkg/apis/example"
 	examplev1 "k8s.io/apiserver/pkg/apis/example/v1"
+	"k8s.io/apiserver/pkg/storage"
+	"k8s.io/client-go/tools/cache"
 
 	"arl.io/arl/pkg/storage/bolt"
 	"arl.io/arl/pkg/storage/kv"
@@ -59,6 +61,9 @@ func openStore(dir string, bookmarks time.Duration) (*podStore, error) {
 		Prefix:         "registry",
 		ResourcePrefix: "/pods",
 		BookmarkPeriod: bookmarks,
+		Indexers: cache.Indexers{storage.FieldIndex(nodeField): func(obj any) ([]string, error) {
+			return []string{obj.(*example.Pod).Spec.NodeName}, nil
+		}},
 	})
 	if err != nil {
 		return nil, err

@@ -33,12 +33,18 @@ const (
 	resumed beginning = "resumed"
 )
 
+// beginnings are those that need nothing but the storage. The first three
+// cannot be expired.
+var beginnings = []beginning{fromList, fromNothing, fromWatchList, fromRecent}
+
 // watcher watches one selection in one session after another, until it has
 // seen the last write.
 type watcher struct {
-	tb        testing.TB
-	store     *podStore
-	random    *rand.Rand
+	tb     testing.TB
+	store  *podStore
+	random *rand.Rand
+	// number is one of 0, 1, 2 and so on.
+	number    int
 	sel       selection
 	bookmarks bool
 	end       *theEndOfWrites
@@ -73,9 +79,10 @@ var errExpired = errors.New("expired")
 
 // run ends when the replica is that of the last write.
 func (w *watcher) run(ctx context.Context) error {
-	how := fromList
+	how := beginnings[w.number%len(beginnings)]
 	for {
-		if w.random.IntN(6) == 0 {
+		// Each is away at least once, after its first session.
+		if len(w.sessions) == 1 || w.random.IntN(6) == 0 {
 			if err := w.away(ctx); err != nil {
 				return err
 			}
@@ -93,13 +100,13 @@ func (w *watcher) run(ctx context.Context) error {
 		switch {
 		case errors.Is(err, errExpired):
 			w.expired++
-			how = []beginning{fromNothing, fromList, fromWatchList}[w.random.IntN(3)]
+			how = beginnings[w.random.IntN(3)]
 		case err != nil:
 			return fmt.Errorf("watcher of %+v, begun %s: %w", w.sel, how, err)
 		case w.done():
 			return nil
-		case w.seen == 0 || w.random.IntN(4) == 0:
-			how = []beginning{fromNothing, fromList, fromRecent, fromWatchList}[w.random.IntN(4)]
+		case w.seen == 0 || len(w.sessions) > 1 && w.random.IntN(4) == 0:
+			how = beginnings[w.random.IntN(len(beginnings))]
 		default:
 			how = resumed
 		}
@@ -193,6 +200,9 @@ func (w *watcher) list(ctx context.Context, at int64) error {
 func (w *watcher) follow(ctx context.Context, s *session, stream watch.Interface) error {
 	// Some read only what comes first, some everything.
 	limit := w.random.IntN(400)
+	if len(w.sessions) == 1 {
+		limit = 1 + w.random.IntN(20)
+	}
 	stall := w.random.IntN(2000)
 	end := w.end.done
 	for read := 0; !w.done(); read++ {
