@@ -65,8 +65,10 @@ STRIDE ?= 2
 
 .PHONY: robustness
 robustness: build ## Kill, starve and damage databases at random, and check that nothing is lost (ROUNDS, STRIDE, SEED).
-	go test -count=1 -v -timeout 3h $(TESTFLAGS) ./test/robustness -rounds=$(ROUNDS) -stride=$(STRIDE) -seed=$(or $(SEED),0)
-	go test -count=1 $(TESTFLAGS) ./pkg/storage/kv -run '^TestModel$$' -model.runs=8 -model.seed=$(or $(SEED),$$RANDOM)
+	ARL_BIN=$(BIN)/arl-apiserver go test -count=1 -v -timeout 3h $(TESTFLAGS) ./test/robustness \
+		-rounds=$(ROUNDS) -stride=$(STRIDE) -seed=$(or $(SEED),0)
+	go test -count=1 -v -timeout 3h $(TESTFLAGS) ./pkg/storage/kv -run '^TestModel$$' \
+		-model.runs=8 -model.seed=$(or $(SEED),$$RANDOM)
 
 .PHONY: mutations
 mutations: tools ## Check that builds which are broken on purpose are found out.

@@ -34,7 +34,8 @@ type order struct {
 	MaxValue int
 	// Supervised has the child's calls caught, by the other end of file 3. It is set by execute.
 	Supervised bool
-	// StopWhenFull ends the child once so many writes were refused for want of space.
+	// StopWhenFull ends the child once so many writes were refused for want of
+	// space. It then writes to ever new keys, so that there will be some.
 	StopWhenFull int
 }
 
@@ -146,8 +147,18 @@ const childKeys = 80
 
 // writeAny writes to a key that others write to as well.
 func (c *child) writeAny(ctx context.Context, rnd *rand.Rand) error {
-	key := fmt.Sprintf("/pods/%02d", rnd.IntN(childKeys))
+	keys := childKeys
+	if c.StopWhenFull > 0 {
+		keys = 1 << 20 // so many that they never come to an end
+	}
+	key := fmt.Sprintf("/pods/%02d", rnd.IntN(keys))
 	now, exists := c.db.Snapshot().Get(key)
+	if c.StopWhenFull > 0 && rnd.IntN(10) == 0 { // a full disk must take this
+		c.db.Snapshot().Ascend("", key, func(e kv.Entry) bool {
+			key, now, exists = e.Key, e, true
+			return false
+		})
+	}
 	if exists && rnd.IntN(4) == 0 {
 		return c.remove(ctx, key, now.ModRev)
 	}

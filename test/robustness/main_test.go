@@ -14,9 +14,9 @@ import (
 )
 
 var (
-	rounds = flag.Int("rounds", 20, "how many rounds each random test goes")
-	seed   = flag.Uint64("seed", 0, "seed of the random choices; 0: another one each time")
-	stride = flag.Int("stride", 7, "every how many calls the tests of single calls inject a fault; 1: all")
+	rounds = flag.Int("rounds", 8, "how many rounds each random test goes")
+	seed   = flag.Uint64("seed", 1, "seed of the random choices; 0: another one each time")
+	stride = flag.Int("stride", 19, "every how many calls the tests of single calls inject a fault; 1: all")
 )
 
 func TestMain(m *testing.M) {
