@@ -110,6 +110,20 @@ func TestKubectlChanges(t *testing.T) {
 	k.want("warmpool/empty", "{.metadata.generation}", "4")
 }
 
+// TestKubectlReadsWhatItPrints takes several objects out and puts them back, as
+// people do to copy, or to rewrite, what is stored.
+func TestKubectlReadsWhatItPrints(t *testing.T) {
+	t.Parallel()
+	k := newKubectl(t)
+	k.with(emptyPool, words("create", "-f", "-"))
+	k.with(strings.ReplaceAll(emptyPool, "name: empty", "name: second"), words("create", "-f", "-"))
+	for _, format := range []string{"json", "yaml"} {
+		printed := k.run(words("get", "warmpools", "-o", format))
+		k.with(printed, words("replace", "-f", "-"), "warmpool.arl.io/empty replaced", "warmpool.arl.io/second replaced")
+		k.with(printed, words("delete", "--dry-run=server", "-f", "-"), "warmpool.arl.io \"empty\" deleted")
+	}
+}
+
 func TestKubectlScales(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)

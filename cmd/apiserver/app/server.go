@@ -162,7 +162,7 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	}
 	s.encryption.report(ctx)
 	s.api.ShutdownTimeout = o.ShutdownTimeout
-	serveNamespaces(s.api)
+	serveCoreV1(s.api)
 	storageapi.Install(s.api.Handler.NonGoRestfulMux, db)
 	self.Serve(s.api.Handler)
 	return s, nil
