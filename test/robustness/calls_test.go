@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -181,4 +182,37 @@ func TestEachCallFails(t *testing.T) {
 func excused(c fault.Call, errno syscall.Errno) bool {
 	return c.N == 0 || c.Kind == fault.Allocate ||
 		c.Kind == fault.Sync && (errno == syscall.ENOSPC || errno == syscall.EDQUOT || errno == syscall.EFBIG)
+}
+
+// TestMapFailsWhenGrowing has a file outgrow what it is mapped to, and the
+// kernel refuse to map more.
+func TestMapFailsWhenGrowing(t *testing.T) {
+	needSupervision(t)
+	const megabytes = 300 // more than is mapped at the start
+	dir := filepath.Join(smallDisk(t, 2*megabytes<<20), "data")
+	maps := 0
+	s := &supervision{decide: func(c fault.Call) (v fault.Verdict) {
+		if c.Kind == fault.Map && filepath.Base(c.Path) == "log.db" {
+			if maps++; maps == 2 {
+				v.Errno = syscall.ENOMEM
+			}
+		}
+		return v
+	}}
+	l := newLedger(overKV)
+	o := scriptIn(dir)
+	o.Grow = megabytes
+	out, err := execute(o, l, nil, s)
+	if err == nil {
+		err = out.orderly()
+	}
+	if err == nil && (maps < 2 || out.code != exitFailed) {
+		err = fmt.Errorf("the child mapped the log %d times and exited with %d: %s", maps, out.code, out.said)
+	}
+	if err := errors.Join(err, l.check(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if l.acknowledged < 50 {
+		t.Errorf("only %d writes were acknowledged", l.acknowledged)
+	}
 }

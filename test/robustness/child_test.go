@@ -32,6 +32,8 @@ type order struct {
 	Writers int
 	// MaxValue bounds the size of most values; one in thirty is far larger.
 	MaxValue int
+	// Grow has one writer write so many megabytes instead.
+	Grow int
 	// Supervised has the child's calls caught, by the other end of file 3. It is set by execute.
 	Supervised bool
 	// StopWhenFull ends the child once so many writes were refused for want of
@@ -78,9 +80,12 @@ func runChild(encoded string) (code int) {
 		return c.say(exitBroken, "broken %v", err)
 	}
 	c.say(0, "open")
-	if c.Writers == 0 {
+	switch {
+	case c.Grow > 0:
+		err = c.grow()
+	case c.Writers == 0:
 		err = c.script()
-	} else {
+	default:
 		err = c.write()
 	}
 	switch {

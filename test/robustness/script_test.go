@@ -68,3 +68,14 @@ func (c *child) compact(ctx context.Context) error {
 	}
 	return err
 }
+
+// grow writes large values until the log has outgrown the memory that it is
+// mapped to.
+func (c *child) grow() error {
+	for i := range c.Grow {
+		if err := c.put(context.Background(), fmt.Sprintf("/pods/%d", i), 1<<20, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
