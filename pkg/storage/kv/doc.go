@@ -55,6 +55,14 @@
 // before the commit, by a watermark and by allocating blocks ahead, and is no
 // failure.
 //
+// # Copies
+//
+// Backup streams one Snapshot in a format of its own (backup.go). Restore,
+// Shrink, Verify and ReadOffline work on a directory that no DB has open: the
+// first two take the same lock as Open, the others a shared one, and write
+// nothing. Restore and Shrink write new files and give them their names last;
+// what a crash leaves of them Open either refuses or cleans up.
+//
 // Read first: root.go (what is in memory), writer.go (the way of a write),
 // compact.go, open.go.
 package kv
