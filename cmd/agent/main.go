@@ -3,6 +3,7 @@
 //
 //	arl-agent serve [flags] [-- COMMAND ARGS...]
 //	arl-agent copy DEST
+//	arl-agent prepare [flags] DIR
 //	arl-agent --version
 package main
 
@@ -22,9 +23,10 @@ const usage = `arl-agent runs the steps of tasks in a pod.
 Usage:
   arl-agent serve [flags] [-- COMMAND ARGS...]   serve, and run COMMAND beneath it
   arl-agent copy DEST                            copy this program to DEST, a file or a directory
+  arl-agent prepare [flags] DIR                  copy this program to DIR, with a new key and certificate
   arl-agent --version                            print the version
 
-Run "arl-agent serve --help" for the flags.
+Run "arl-agent serve --help" or "arl-agent prepare --help" for the flags.
 `
 
 // errUsage says that the command line is wrong; what is wrong was printed.
@@ -58,6 +60,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 			return errUsage
 		}
 		return copySelf(args[1])
+	case "prepare":
+		return prepare(args[1:], stderr)
 	case "version", "--version", "-version":
 		_, err := fmt.Fprintln(stdout, version)
 		return err
