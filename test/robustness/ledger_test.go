@@ -196,13 +196,14 @@ func (l *ledger) compareContent(s kv.Snapshot) (err error) {
 		return err
 	}
 	for key, rev := range l.newest {
+		if live[key] != 0 || l.facts[rev].delete {
+			continue
+		}
 		// A compaction may have left nothing of a delete that nobody was told of.
-		if live[key] == 0 && !l.facts[rev].delete && !(rev <= s.CompactedRevision() && l.mayBeDeleted(key)) {
+		if rev > s.CompactedRevision() || !l.mayBeDeleted(key) {
 			return fmt.Errorf("key %s is gone, it was at revision %d: %+v", key, rev, l.facts[rev])
 		}
-		if live[key] == 0 && !l.facts[rev].delete {
-			delete(l.newest, key)
-		}
+		delete(l.newest, key)
 	}
 	return nil
 }
@@ -222,7 +223,7 @@ func (l *ledger) idOf(stored []byte) (string, error) {
 	return id, nil
 }
 
-// copyLedger returns a ledger that learns apart from l.
+// copy returns a ledger that learns apart from l.
 func (l *ledger) copy() *ledger {
 	c := *l
 	c.facts, c.newest, c.open = clone(l.facts), clone(l.newest), clone(l.open)

@@ -10,7 +10,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.uber.org/goleak"
+	"k8s.io/klog/v2"
 )
 
 var (
@@ -24,6 +26,7 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild(order))
 	}
 	flag.Parse()
+	klog.SetLogger(logr.Discard()) // clients of a server that is killed have much to say
 	if *seed == 0 {
 		*seed = uint64(time.Now().UnixNano())
 	}

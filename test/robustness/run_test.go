@@ -20,13 +20,8 @@ import (
 
 // run is a child under way.
 type run struct {
-	cmd *exec.Cmd
-	// onLine is called for each line before the ledger hears it.
-	onLine func(line string)
-	ledger *ledger
+	cmd    *exec.Cmd
 	stderr strings.Builder
-	// last is the last line of more than one word that was no answer.
-	last string
 }
 
 // supervision is how a child's calls are dealt with.
@@ -53,7 +48,7 @@ func execute(o order, l *ledger, onLine func(r *run, line string), s *supervisio
 	if err != nil {
 		return out, err
 	}
-	r := &run{cmd: exec.Command(os.Args[0]), ledger: l}
+	r := &run{cmd: exec.Command(os.Args[0])}
 	r.cmd.Env = append(os.Environ(), childEnv+"="+string(encoded), "GOMAXPROCS=2")
 	r.cmd.Stderr = &r.stderr
 	stdout, err := r.cmd.StdoutPipe()
