@@ -71,7 +71,7 @@ func (s *source) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if response.StatusCode == http.StatusOK {
 		return response.Body, nil
 	}
-	message, err := io.ReadAll(io.LimitReader(response.Body, maxMessage))
+	message, readErr := io.ReadAll(io.LimitReader(response.Body, maxMessage))
 	err = fmt.Errorf("the server refused %s: %s: %s", path, response.Status, strings.TrimSpace(string(message)))
-	return nil, errors.Join(err, response.Body.Close())
+	return nil, errors.Join(err, readErr, response.Body.Close())
 }
