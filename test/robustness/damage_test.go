@@ -68,7 +68,7 @@ func TestDamage(t *testing.T) {
 	if err := makeHistory(whole, l); err != nil {
 		t.Fatal(err)
 	}
-	for round := range 20 * *rounds {
+	for round := range 10 * *rounds {
 		rnd := random(t, round)
 		name := []string{"log.db", "state.db"}[rnd.IntN(2)]
 		damage := damages[rnd.IntN(len(damages))]
