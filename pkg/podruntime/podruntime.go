@@ -93,6 +93,14 @@ const (
 	ReasonOOM = "OOMKilled"
 	// ReasonEvicted: the node took the pod away.
 	ReasonEvicted = "Evicted"
+	// ReasonDeleted: somebody else deleted the pod.
+	ReasonDeleted = "Deleted"
+	// ReasonNodeLost: the node does not answer any more, and neither does the agent.
+	ReasonNodeLost = "NodeLost"
+	// ReasonUnschedulable: no node has room for the pod, or may take it.
+	ReasonUnschedulable = "Unschedulable"
+	// ReasonSchedulingGated: somebody has yet to remove the pod's scheduling gates.
+	ReasonSchedulingGated = "SchedulingGated"
 )
 
 // Pod is the observed state of a pod, a value that is never changed once given out.
