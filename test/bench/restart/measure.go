@@ -43,8 +43,8 @@ type result struct {
 	open, ready time.Duration
 	// perObject is the heap that one object keeps in the database alone.
 	perObject float64
-	// server is the heap and the private memory of the server when it is ready.
-	server memory
+	// server is what the last of the servers had used.
+	server usage
 }
 
 // measure fills a database, starts it several times and removes it.
@@ -159,18 +159,18 @@ func heap() int64 {
 }
 
 // startServer starts a server on a data directory, waits until it is ready,
-// reads its memory and stops it.
-func startServer(ctx context.Context, binary, dir string) (took time.Duration, used memory, err error) {
+// reads what it has used and stops it.
+func startServer(ctx context.Context, binary, dir string) (took time.Duration, used usage, err error) {
 	server, err := harness.New(harness.Config{Binary: binary, Dir: dir})
 	if err != nil {
-		return 0, memory{}, err
+		return 0, usage{}, err
 	}
 	start := time.Now()
 	if err := server.Start(ctx); err != nil {
-		return 0, memory{}, err
+		return 0, usage{}, err
 	}
 	took = time.Since(start)
 	defer func() { err = errors.Join(err, server.Stop(), os.Remove(server.LogFile())) }()
-	used, err = memoryOf(ctx, server)
+	used, err = usageOf(ctx, server)
 	return took, used, err
 }

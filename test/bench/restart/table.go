@@ -7,12 +7,12 @@ import (
 	"time"
 )
 
-const tableHead = `| objects | in | open database ms | process start → ready ms | heap of the database, KB an object | server's heap MB | server's private memory MB |
-|---:|---|---:|---:|---:|---:|---:|
+const tableHead = `| objects | in | open database ms | process start → ready ms | CPU ms of it | heap of the database, KB an object | server's heap MB | server's private memory MB |
+|---:|---|---:|---:|---:|---:|---:|---:|
 `
 
 func (r result) line() string {
-	return fmt.Sprintf("| %d | %s | %s | %s | %.2f | %s | %s |\n", r.objects, r.where, millis(r.open), millis(r.ready),
+	return fmt.Sprintf("| %d | %s | %s | %s | %s | %.2f | %s | %s |\n", r.objects, r.where, millis(r.open), millis(r.ready), millis(r.server.cpu),
 		r.perObject/1024, megabytes(r.server.heap), megabytes(r.server.private))
 }
 
