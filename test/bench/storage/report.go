@@ -117,6 +117,9 @@ func ratio(better, worse float64) string {
 	if better == 0 || worse == 0 {
 		return "–"
 	}
+	if better < worse {
+		return fmt.Sprintf("%.2f×", better/worse)
+	}
 	return fmt.Sprintf("%.1f×", better/worse)
 }
 
