@@ -107,6 +107,25 @@ bench-restart: build ## Measure starts and memory against the number of stored t
 	go build -o $(BIN)/arl-bench-restart ./test/bench/restart
 	$(BIN)/arl-bench-restart --server $(BIN)/arl-apiserver $(BENCHFLAGS)
 
+# The image is made of programs of its own, which hold no path of this machine:
+# the same commit gives the same bytes anywhere, with the same compilers.
+IMAGE_BIN   := $(BIN)/image
+IMAGE       ?= dist/arl-image.tar
+IMAGE_NAME  ?= arl.io/arl
+IMAGE_TAGS  ?= $(IMAGE_NAME):$(VERSION)
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+.PHONY: image-programs
+image-programs: tools
+	@mkdir -p $(IMAGE_BIN)
+	CGO_ENABLED=0 go build -trimpath -buildvcs=false $(AGENT_FLAGS) -o $(IMAGE_BIN)/arl-agent ./cmd/agent
+	CGO_ENABLED=1 go build -trimpath -buildvcs=false $(SERVER_FLAGS) -o $(IMAGE_BIN)/arl-apiserver ./cmd/apiserver
+
+.PHONY: image
+image: image-programs ## Build a container image, the same bit for bit each time, into IMAGE under IMAGE_TAGS.
+	go run ./hack/image --bin $(IMAGE_BIN) --out $(IMAGE) --version $(VERSION) \
+		--revision "$$(git rev-parse HEAD 2>/dev/null || true)" $(addprefix --tag ,$(IMAGE_TAGS))
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf $(BIN)
