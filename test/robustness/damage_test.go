@@ -6,9 +6,11 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,42 +20,41 @@ import (
 // damages change the content of a file.
 var damages = []struct {
 	name string
-	do   func(b []byte, rnd *rand.Rand) []byte
+	do   func(b []byte, at int, rnd *rand.Rand) []byte
 }{
-	{"a flipped bit", func(b []byte, rnd *rand.Rand) []byte {
-		b[rnd.IntN(len(b))] ^= 1 << rnd.IntN(8)
+	{"a flipped bit", func(b []byte, at int, rnd *rand.Rand) []byte {
+		b[at] ^= 1 << rnd.IntN(8)
 		return b
 	}},
-	{"flipped bytes", func(b []byte, rnd *rand.Rand) []byte {
-		at := rnd.IntN(len(b))
+	{"flipped bytes", func(b []byte, at int, rnd *rand.Rand) []byte {
 		for i := range min(1+rnd.IntN(16), len(b)-at) {
 			b[at+i] ^= byte(1 + rnd.IntN(255))
 		}
 		return b
 	}},
-	{"a sector of zeros", func(b []byte, rnd *rand.Rand) []byte {
-		at := rnd.IntN(len(b)) / 512 * 512
+	{"a sector of zeros", func(b []byte, at int, _ *rand.Rand) []byte {
+		at = at / 512 * 512
 		clear(b[at:min(at+512, len(b))])
 		return b
 	}},
-	{"a page of zeros", func(b []byte, rnd *rand.Rand) []byte {
-		at := rnd.IntN(len(b)) / 4096 * 4096
+	{"a page of zeros", func(b []byte, at int, _ *rand.Rand) []byte {
+		at = at / 4096 * 4096
 		clear(b[at:min(at+4096, len(b))])
 		return b
 	}},
-	{"a page of noise", func(b []byte, rnd *rand.Rand) []byte {
-		at := rnd.IntN(len(b)) / 4096 * 4096
+	{"a page of noise", func(b []byte, at int, rnd *rand.Rand) []byte {
+		at = at / 4096 * 4096
 		for i := at; i < min(at+4096, len(b)); i++ {
 			b[i] = byte(rnd.Uint32())
 		}
 		return b
 	}},
-	{"a page written to another place", func(b []byte, rnd *rand.Rand) []byte {
-		from, to := rnd.IntN(len(b))/4096*4096, rnd.IntN(len(b))/4096*4096
+	{"a page written to another place", func(b []byte, at int, rnd *rand.Rand) []byte {
+		from, to := rnd.IntN(len(b))/4096*4096, at/4096*4096
 		copy(b[to:min(to+4096, len(b))], bytes.Clone(b[from:min(from+4096, len(b))]))
 		return b
 	}},
-	{"a lost end", func(b []byte, rnd *rand.Rand) []byte { return b[:rnd.IntN(len(b))] }},
+	{"a lost end", func(b []byte, at int, _ *rand.Rand) []byte { return b[:at] }},
 }
 
 // TestDamage damages the files of a database that nobody has open. Open
@@ -68,7 +69,7 @@ func TestDamage(t *testing.T) {
 	if err := makeHistory(whole, l); err != nil {
 		t.Fatal(err)
 	}
-	for round := range 10 * *rounds {
+	for round := range 5 * *rounds {
 		rnd := random(t, round)
 		name := []string{"log.db", "state.db"}[rnd.IntN(2)]
 		damage := damages[rnd.IntN(len(damages))]
@@ -76,7 +77,7 @@ func TestDamage(t *testing.T) {
 		for _, f := range []string{"log.db", "state.db"} {
 			b, err := os.ReadFile(filepath.Join(whole, f))
 			if err == nil && f == name {
-				b = damage.do(b, rnd)
+				b = damage.do(b, l.place(b, rnd), rnd)
 			}
 			if err = errors.Join(err, os.WriteFile(filepath.Join(dir, f), b, 0o600)); err != nil {
 				t.Fatal(err)
@@ -98,6 +99,20 @@ func TestDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// place picks a byte to damage: any, or one near a value that is in use.
+func (l *ledger) place(b []byte, rnd *rand.Rand) int {
+	if rnd.IntN(4) > 0 {
+		revs := slices.Sorted(maps.Values(l.newest))
+		for range 10 {
+			f := l.facts[revs[rnd.IntN(len(revs))]]
+			if at := bytes.LastIndex(b, []byte(f.id+"|")); !f.delete && at > 0 {
+				return min(max(0, at-200+rnd.IntN(600)), len(b)-1)
+			}
+		}
+	}
+	return rnd.IntN(len(b))
 }
 
 // makeHistory makes a database with much in both files, and cuts off what
