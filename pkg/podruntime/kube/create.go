@@ -1,0 +1,135 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/kube/phase"
+	"arl.io/arl/pkg/podruntime/kube/podspec"
+)
+
+// fieldManager names the server in what the cluster notes about a pod.
+const fieldManager = "arl-apiserver"
+
+// Times of a deletion that does not succeed at once.
+const (
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// Create implements podruntime.Runtime. What the cluster's quota, admission or
+// authorization has against the pod is returned in the cluster's words.
+func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
+	created, err := r.create(ctx, spec)
+	if err != nil {
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, err)
+	}
+	return created, nil
+}
+
+func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
+	credentials, err := r.config.Credentials()
+	if err != nil {
+		return podruntime.Pod{}, fmt.Errorf("the server's certificates: %w", err)
+	}
+	wanted, err := podspec.Build(spec, podspec.Agent{
+		Image: r.config.Image, PullPolicy: r.config.PullPolicy, Port: r.config.Port,
+		ClientCA: credentials.Authorities, NonRoot: r.config.NonRoot,
+	})
+	if err != nil {
+		return podruntime.Pod{}, err
+	}
+	p, err := r.reserve(spec)
+	if err != nil {
+		return podruntime.Pod{}, err
+	}
+	created, err := r.config.Client.CoreV1().Pods(spec.Namespace).Create(ctx, wanted, metav1.CreateOptions{FieldManager: fieldManager})
+	if err != nil {
+		r.abandon(p)
+		return podruntime.Pod{}, createError(err)
+	}
+	return r.created(p, created)
+}
+
+// createError puts an answer of the cluster into the terms of package podruntime.
+func createError(err error) error {
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return fmt.Errorf("%w: %w", podruntime.ErrExists, err)
+	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
+		return fmt.Errorf("%w: %w", podruntime.ErrInvalid, err)
+	default:
+		return err
+	}
+}
+
+// reserve takes the pod's key.
+func (r *Runtime) reserve(spec podruntime.Spec) (*pod, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.state != active {
+		return nil, errors.New("the kube runtime does not run")
+	}
+	if r.pods[spec.Key] != nil {
+		return nil, podruntime.ErrExists
+	}
+	p := r.newPodLocked(podruntime.Pod{Key: spec.Key})
+	p.creating = true
+	return p, nil
+}
+
+// abandon gives the key back if nothing came of the pod. An error does not say
+// so for certain: if the informer knows better, the pod stays.
+func (r *Runtime) abandon(p *pod) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.creating = false
+	if !p.seen && r.pods[p.pod.Key] == p {
+		delete(r.pods, p.pod.Key)
+	}
+}
+
+// created takes in the answer to a creation. The informer may have been faster,
+// and the pod even be gone by now.
+func (r *Runtime) created(p *pod, answer *corev1.Pod) (podruntime.Pod, error) {
+	first, status := podspec.Read(answer), phase.Assess(answer)
+	first.Phase, first.Reason, first.Message = podruntime.Starting, status.Reason, status.Message
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p.creating = false
+	if r.pods[first.Key] != p {
+		return podruntime.Pod{}, errors.New("the pod was deleted as soon as it was created")
+	}
+	if p.pod.UID == "" {
+		p.pod = first
+		r.tellLocked(podruntime.Event{Pod: first})
+	}
+	if p.deleting {
+		r.startLocked(func(ctx context.Context) { r.removeLater(ctx, first) })
+	}
+	return first, nil
+}
+
+// removeLater deletes a pod whose deletion was asked for before it was there.
+func (r *Runtime) removeLater(ctx context.Context, p podruntime.Pod) {
+	for delay := firstRetry; ; delay = min(2*delay, lastRetry) {
+		err := r.remove(ctx, p, gracePeriodSeconds)
+		if err == nil || errors.Is(err, podruntime.ErrNotFound) {
+			return
+		}
+		klog.FromContext(ctx).Error(err, "Deleting a pod failed and will be tried again", "after", delay)
+		select {
+		case <-r.config.Clock.After(delay):
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -1,0 +1,146 @@
+package kube
+
+import (
+	"context"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/kube/phase"
+	"arl.io/arl/pkg/podruntime/kube/podspec"
+)
+
+// adoptTimeout is how long Run waits for the agents of adopted pods before it
+// tells of the pods; who answers later becomes Ready later.
+const adoptTimeout = 3 * time.Second
+
+// handlerOf returns what an informer tells.
+func handlerOf(r *Runtime) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { r.observe(obj.(*corev1.Pod)) },
+		UpdateFunc: func(_, obj any) { r.observe(obj.(*corev1.Pod)) },
+		DeleteFunc: func(obj any) {
+			if unseen, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = unseen.Obj
+			}
+			if last, ok := obj.(*corev1.Pod); ok {
+				r.gone(last)
+			}
+		},
+	}
+}
+
+// adopt waits for the pods there are at the start, and for the agents of those
+// that run, a while.
+func (r *Runtime) adopt(ctx context.Context, registrations []cache.DoneChecker) {
+	if !cache.WaitFor(ctx, "pods", registrations...) {
+		return
+	}
+	r.mu.Lock()
+	r.listed = true
+	r.settleLocked()
+	r.mu.Unlock()
+	select {
+	case <-r.settled:
+	case <-r.config.Clock.After(adoptTimeout):
+	case <-ctx.Done():
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.pods {
+		if p.held {
+			r.releaseLocked(p)
+			r.tellLocked(podruntime.Event{Pod: p.pod})
+		}
+	}
+	r.complete = true
+	r.signalLocked()
+}
+
+// observe takes in a pod as the cluster has it.
+func (r *Runtime) observe(seen *corev1.Pod) {
+	read, status := podspec.Read(seen), phase.Assess(seen)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pods[read.Key]
+	if p != nil && p.pod.UID != "" && p.pod.UID != read.UID {
+		// The informer tells once of the end of one pod and the beginning of
+		// another, if both happened unseen.
+		r.forgetLocked(p)
+		p = nil
+	}
+	if p == nil {
+		p = r.newPodLocked(read)
+		p.held = !r.complete && status.Askable() && status.Running
+		if p.held {
+			r.held++
+		}
+	}
+	p.seen = true
+	first := p.pod.UID == ""
+	if first {
+		read.Phase = podruntime.Starting
+		p.pod = read
+	}
+	r.applyLocked(p, status, first)
+}
+
+// newPodLocked enters a pod of which nothing was told.
+func (r *Runtime) newPodLocked(read podruntime.Pod) *pod {
+	p := &pod{
+		pod:   podruntime.Pod{Key: read.Key, Phase: podruntime.Starting},
+		since: r.config.Clock.Now(),
+		news:  make(chan struct{}, 1),
+	}
+	r.pods[read.Key] = p
+	return p
+}
+
+// applyLocked carries a pod forward to what the cluster says of it. A pod that
+// Delete was called for is told of when it is gone, and not before.
+func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
+	ran := p.status.Running
+	p.status = status
+	if status.Running && !ran {
+		p.runsSince = r.config.Clock.Now()
+	}
+	to := p.pod
+	to.IP, to.NodeName = status.IP, status.NodeName
+	switch {
+	case p.pod.Phase == podruntime.Failed || (p.deleting && !first):
+	case status.Phase == podruntime.Failed:
+		p.pod = to
+		r.failLocked(p, status.Reason, status.Message)
+	case p.pod.Phase == podruntime.Ready:
+		switch {
+		case p.stop != nil:
+			p.nudgeLocked()
+		case status.Doubtful:
+			r.askLocked(p, r.recheck)
+		}
+	default:
+		to.Reason, to.Message = status.Reason, status.Message
+		if first || to != p.pod {
+			r.changeLocked(p, to)
+		}
+		switch {
+		case p.stop != nil:
+			p.nudgeLocked()
+		case status.Askable() && !p.deleting:
+			r.askLocked(p, r.greet)
+		}
+	}
+}
+
+// gone takes in that a pod is no more.
+func (r *Runtime) gone(last *corev1.Pod) {
+	read := podspec.Read(last)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pods[read.Key]; p != nil && p.pod.UID == read.UID {
+		r.forgetLocked(p)
+	}
+}

@@ -1,0 +1,305 @@
+package kube
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+	clienttesting "k8s.io/client-go/testing"
+
+	"arl.io/arl/pkg/podruntime"
+)
+
+func TestLife(t *testing.T) {
+	h := start(t)
+	created := h.create("a")
+	want := podruntime.Pod{
+		Key: key("a"), UID: created.UID, Pool: "pool", PoolUID: "pool-uid", TemplateHash: "hash", WorkDir: "/workspace",
+		Phase: podruntime.Starting, Message: "waiting for a node",
+	}
+	if diff := cmp.Diff(want, created); diff != "" {
+		t.Errorf("Create: -want +got:\n%s", diff)
+	}
+	if _, err := h.runtime.Agent(key("a"), created.UID); !errors.Is(err, podruntime.ErrNotFound) {
+		t.Errorf("Agent of a pod that is starting: %v", err)
+	}
+	agent := h.cluster.run("a")
+	ready := h.pod("a", podruntime.Ready, "")
+	want.Phase, want.Message, want.IP, want.NodeName = podruntime.Ready, "", agent.ip, "node"
+	if diff := cmp.Diff(want, ready); diff != "" {
+		t.Errorf("ready: -want +got:\n%s", diff)
+	}
+	if err := h.echo("a", created.UID); err != nil {
+		t.Error(err)
+	}
+	if _, err := h.runtime.Create(t.Context(), spec("a")); !errors.Is(err, podruntime.ErrExists) {
+		t.Errorf("Create of the same key: %v", err)
+	}
+	if err := h.runtime.Delete(t.Context(), key("a"), "other"); !errors.Is(err, podruntime.ErrNotFound) {
+		t.Errorf("Delete of another UID: %v", err)
+	}
+	if err := h.runtime.Delete(t.Context(), key("a"), created.UID); err != nil {
+		t.Error(err)
+	}
+	if got := h.gone("a"); got.UID != created.UID {
+		t.Errorf("gone: %+v", got)
+	}
+	if err := h.runtime.Delete(t.Context(), key("a"), created.UID); !errors.Is(err, podruntime.ErrNotFound) {
+		t.Errorf("Delete of what is gone: %v", err)
+	}
+	for i, event := range h.told("a") {
+		if event.Pod.Phase == podruntime.Starting && event.Pod.Reason != "" {
+			t.Errorf("event %d: %+v", i, event)
+		}
+	}
+}
+
+// TestManyAtOnce has more pods than questions that may be asked at the same time.
+func TestManyAtOnce(t *testing.T) {
+	const pods = 12
+	h := start(t, func(c *Config) { c.Parallelism = 2 })
+	var group sync.WaitGroup
+	for i := range pods {
+		group.Go(func() {
+			if _, err := h.runtime.Create(t.Context(), spec(fmt.Sprint("p", i))); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	for i := range pods {
+		h.cluster.run(fmt.Sprint("p", i))
+	}
+	for i := range pods {
+		h.pod(fmt.Sprint("p", i), podruntime.Ready, "")
+		for _, event := range h.told(fmt.Sprint("p", i))[1:] {
+			if event.Pod.UID != h.told(fmt.Sprint("p", i))[0].Pod.UID {
+				t.Errorf("pod %d was told of with several UIDs", i)
+			}
+		}
+	}
+}
+
+// TestAdoption has a second runtime find what a first has left.
+func TestAdoption(t *testing.T) {
+	h := start(t)
+	used, unused := h.ready("used"), h.ready("unused")
+	h.create("starting")
+	h.create("dead")
+	h.cluster.run("dead").kill()
+	if err := h.echo("used", used.UID); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	if _, err := h.runtime.Create(t.Context(), spec("late")); err == nil {
+		t.Error("a pod was created after Run has returned")
+	}
+	h.cluster.set("dead", func(pod *corev1.Pod) {
+		pod.Status.ContainerStatuses[0].State = corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "Error"}}
+	})
+
+	again := startOn(t, h.cluster)
+	again.mu.Lock()
+	first := again.events[:again.synced]
+	again.mu.Unlock()
+	got := map[string]podruntime.Phase{}
+	for _, event := range first {
+		if _, twice := got[event.Pod.Name]; twice {
+			t.Errorf("pod %s was told of twice before PodsSynced", event.Pod.Name)
+		}
+		got[event.Pod.Name] = event.Pod.Phase
+	}
+	want := map[string]podruntime.Phase{
+		"used": podruntime.Ready, "unused": podruntime.Ready, "starting": podruntime.Starting, "dead": podruntime.Failed,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("before PodsSynced: -want +got:\n%s", diff)
+	}
+	for _, pod := range []podruntime.Pod{used, unused} {
+		agent, err := again.runtime.Agent(pod.Key, pod.UID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		health, err := agent.Health(t.Context())
+		if err != nil || health.Used != (pod.Name == "used") {
+			t.Errorf("%s: %+v, %v", pod.Name, health, err)
+		}
+	}
+	again.cluster.run("starting")
+	again.pod("starting", podruntime.Ready, "")
+}
+
+// TestAdoptionDoesNotWaitForever has a pod whose agent says nothing at all.
+func TestAdoptionDoesNotWaitForever(t *testing.T) {
+	h := start(t)
+	h.create("a")
+	h.cluster.prepare("a")
+	h.cluster.set("a", running)
+	h.stop()
+	again := startOn(t, h.cluster)
+	if told := again.told("a"); len(told) == 0 || told[0].Pod.Phase != podruntime.Starting {
+		t.Errorf("told: %+v", told)
+	}
+}
+
+func TestCreateRefused(t *testing.T) {
+	h := start(t)
+	var answer error
+	h.cluster.client.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return answer != nil, nil, answer
+	})
+	pods := corev1.Resource("pods")
+	for _, tt := range []struct {
+		name   string
+		answer error
+		is     error
+		says   string
+	}{
+		{"taken", apierrors.NewAlreadyExists(pods, "a"), podruntime.ErrExists, "already exists"},
+		{"invalid", apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Pod").GroupKind(), "a",
+			field.ErrorList{field.Required(field.NewPath("spec", "x"), "")}), podruntime.ErrInvalid, "spec.x"},
+		{"quota", apierrors.NewForbidden(pods, "a", errors.New("exceeded quota: team")), nil, "exceeded quota: team"},
+		{"pod security", apierrors.NewForbidden(pods, "a", errors.New(`violates PodSecurity "restricted:latest"`)), nil, "violates PodSecurity"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			answer = tt.answer
+			_, err := h.runtime.Create(t.Context(), spec("a"))
+			if err == nil || !strings.Contains(err.Error(), tt.says) {
+				t.Fatalf("got %v, want %q in it", err, tt.says)
+			}
+			if tt.is != nil && !errors.Is(err, tt.is) {
+				t.Errorf("%v is not %v", err, tt.is)
+			}
+			if tt.is == nil && (errors.Is(err, podruntime.ErrInvalid) || errors.Is(err, podruntime.ErrExists)) {
+				t.Errorf("%v is taken for something else", err)
+			}
+		})
+	}
+	answer = nil
+	broken := spec("a")
+	broken.Template = nil
+	if _, err := h.runtime.Create(t.Context(), broken); !errors.Is(err, podruntime.ErrInvalid) {
+		t.Errorf("without a template: %v", err)
+	}
+	// None of the failures has kept the key.
+	h.create("a")
+}
+
+// TestTroubles has the cluster tell of a pod what keeps it from being Ready, or
+// takes it away.
+func TestTroubles(t *testing.T) {
+	h := start(t)
+	h.create("a")
+	h.cluster.set("a", func(pod *corev1.Pod) {
+		pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "no room"}}
+	})
+	if got := h.pod("a", podruntime.Starting, podruntime.ReasonUnschedulable); got.Message != "no room" {
+		t.Errorf("message: %q", got.Message)
+	}
+	h.cluster.set("a", func(pod *corev1.Pod) {
+		pod.Spec.NodeName, pod.Status.Conditions = "node", nil
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: "main", Image: "image", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff", Message: "no such image"}},
+		}}
+	})
+	if got := h.pod("a", podruntime.Starting, podruntime.ReasonImagePull); !strings.Contains(got.Message, "no such image") {
+		t.Errorf("message: %q", got.Message)
+	}
+	// The image comes in the end.
+	h.cluster.run("a")
+	h.pod("a", podruntime.Ready, "")
+
+	h.cluster.set("a", func(pod *corev1.Pod) {
+		pod.Status.Phase, pod.Status.Reason, pod.Status.Message = corev1.PodFailed, "Evicted", "low on memory"
+	})
+	failed := h.pod("a", podruntime.Failed, podruntime.ReasonEvicted)
+	if _, err := h.runtime.Agent(failed.Key, failed.UID); !errors.Is(err, podruntime.ErrNotFound) {
+		t.Errorf("Agent of a pod that has failed: %v", err)
+	}
+	// Failed is for good.
+	told := len(h.told("a"))
+	h.cluster.set("a", running)
+	if err := h.runtime.Delete(t.Context(), failed.Key, failed.UID); err != nil {
+		t.Fatal(err)
+	}
+	h.gone("a")
+	if more := h.told("a")[told:]; len(more) != 1 {
+		t.Errorf("told after the failure: %+v", more)
+	}
+}
+
+func TestDeletedByHand(t *testing.T) {
+	h := start(t)
+	pod := h.ready("a")
+	agent, err := h.runtime.Agent(pod.Key, pod.UID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.cluster.set("a", func(pod *corev1.Pod) {
+		now := metav1.Now()
+		pod.DeletionTimestamp = &now
+	})
+	h.pod("a", podruntime.Failed, podruntime.ReasonDeleted)
+	if _, err := agent.Health(t.Context()); err == nil {
+		t.Error("the agent of a pod that is being deleted is still spoken to")
+	}
+	h.cluster.drop("a")
+	h.gone("a")
+}
+
+// TestReplacedUnseen has another pod of the same name take the place of one.
+func TestReplacedUnseen(t *testing.T) {
+	h := start(t)
+	before := h.ready("a")
+	h.cluster.set("a", func(pod *corev1.Pod) {
+		pod.UID = "other"
+		pod.Status = corev1.PodStatus{}
+	})
+	h.await("the other pod", func(events []podruntime.Event) bool { return lastOf(events, "a").Pod.UID == "other" })
+	told := h.told("a")
+	if gone := told[len(told)-2]; !gone.Deleted || gone.Pod.UID != before.UID {
+		t.Errorf("the pod before was not told to be gone: %+v", told)
+	}
+}
+
+func TestRunIsCalledOnce(t *testing.T) {
+	h := start(t)
+	if err := h.runtime.Run(t.Context(), newRecorder(t)); err == nil {
+		t.Error("Run was called twice without an error")
+	}
+	if got := h.runtime.Name(); got != "kube" {
+		t.Errorf("Name: %q", got)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	c := newCluster(t)
+	good := Config{Client: c.client, Image: "i", Credentials: c.credentials}
+	for name, change := range map[string]func(*Config){
+		"Client":   func(c *Config) { c.Client = nil },
+		"Tunneler": func(c *Config) { c.Reach = Tunnel },
+		"sideways": func(c *Config) { c.Reach = "sideways" },
+		"port":     func(c *Config) { c.Port = 70000 },
+	} {
+		broken := good
+		change(&broken)
+		if _, err := New(broken); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	r, err := New(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.config.Reach != Direct || r.config.Port != 7317 {
+		t.Errorf("defaults: %+v", r.config)
+	}
+}
