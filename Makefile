@@ -5,7 +5,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 
 BIN     := $(CURDIR)/bin
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# One value for all recipes, even if a commit lands while they run.
+VERSION := $(or $(VERSION),$(shell git describe --tags --always --dirty 2>/dev/null || echo unknown))
 
 # Every build and test uses the same tags, so that they share one build cache.
 export GOFLAGS := $(GOFLAGS) -tags=netgo,osusergo
@@ -21,7 +22,7 @@ UNIT = $$(go list ./... | grep -v '/test/integration')
 
 .PHONY: help
 help: ## Show this text.
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: tools
 tools:
@@ -53,6 +54,14 @@ test: tools ## Run the unit tests of all packages, with the race detector.
 .PHONY: test-integration
 test-integration: build ## Run the tests that start real servers and containers.
 	KUBECTL=$$(hack/kubectl.sh) go test -count=1 -timeout 30m $(TESTFLAGS) ./test/integration/...
+
+.PHONY: e2e-packages
+e2e-packages:
+	@hack/e2e-packages.sh
+
+.PHONY: e2e
+e2e: tools ## Run the tests in a real Kubernetes cluster, built from source; needs root (40 minutes at first, then 5).
+	cd test/e2e && go vet ./... && go test -count=1 -v -timeout 60m $(TESTFLAGS) ./...
 
 .PHONY: cover
 cover: tools ## Check the coverage of storage and scheduler.
@@ -113,7 +122,7 @@ IMAGE_BIN   := $(BIN)/image
 IMAGE       ?= dist/arl-image.tar
 IMAGE_NAME  ?= arl.io/arl
 IMAGE_TAGS  ?= $(IMAGE_NAME):$(VERSION)
-export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell git log -1 --format=%ct 2>/dev/null || echo 0))
 
 .PHONY: image-programs
 image-programs: tools

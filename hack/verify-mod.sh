@@ -7,7 +7,7 @@ set -o errexit -o nounset -o pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 
 failed=0
-for module in . hack/tools test/kubectl; do
+for module in . hack/tools test/kubectl test/e2e test/e2e/components; do
   if ! (cd "${ROOT}/${module}" && go mod tidy -diff); then
     echo "error: ${module}/go.mod is not tidy: run go mod tidy in ${module}" >&2
     failed=1

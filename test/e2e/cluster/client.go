@@ -1,0 +1,107 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
+)
+
+// Admin is the user who may do anything. Every other one may do only what RBAC
+// grants.
+const Admin = "admin"
+
+// groupsOf are the groups of users that a cluster knows by name.
+func groupsOf(user string, groups []string) []string {
+	if user == Admin {
+		return append([]string{"system:masters"}, groups...)
+	}
+	return groups
+}
+
+// Kubeconfig writes a kubeconfig for a user of some groups and returns its
+// path. Its address can be reached from inside only: by Exec and Kubectl.
+func (c *Cluster) Kubeconfig(user string, groups ...string) (string, error) {
+	cert, key, err := c.pki.ca.sign(subject{user: user, groups: groupsOf(user, groups)})
+	if err != nil {
+		return "", fmt.Errorf("make a certificate for %s: %w", user, err)
+	}
+	config := clientcmdapi.NewConfig()
+	config.Clusters["e2e"] = &clientcmdapi.Cluster{Server: APIServerURL, CertificateAuthorityData: c.pki.ca.pem}
+	config.AuthInfos[user] = &clientcmdapi.AuthInfo{ClientCertificateData: cert, ClientKeyData: key}
+	config.Contexts["e2e"] = &clientcmdapi.Context{Cluster: "e2e", AuthInfo: user}
+	config.CurrentContext = "e2e"
+	dir := filepath.Join(c.run, "kubeconfig")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("make the folder of kubeconfigs: %w", err)
+	}
+	file := filepath.Join(dir, user)
+	if err := clientcmd.WriteToFile(*config, file); err != nil {
+		return "", fmt.Errorf("write the kubeconfig of %s: %w", user, err)
+	}
+	return file, nil
+}
+
+// RESTConfig is that of a user of some groups, for clients in the test's own
+// process. It has no rate limit.
+func (c *Cluster) RESTConfig(user string, groups ...string) (*rest.Config, error) {
+	cert, key, err := c.pki.ca.sign(subject{user: user, groups: groupsOf(user, groups)})
+	if err != nil {
+		return nil, fmt.Errorf("make a certificate for %s: %w", user, err)
+	}
+	return &rest.Config{
+		Host:            APIServerURL,
+		TLSClientConfig: rest.TLSClientConfig{CAData: c.pki.ca.pem, CertData: cert, KeyData: key},
+		Dial:            c.DialContext,
+		QPS:             -1,
+	}, nil
+}
+
+// Client is a client of Kubernetes' own kinds for a user of some groups.
+func (c *Cluster) Client(user string, groups ...string) (*kubernetes.Clientset, error) {
+	config, err := c.RESTConfig(user, groups...)
+	if err != nil {
+		return nil, err
+	}
+	return kubernetes.NewForConfig(config)
+}
+
+// HTTPClient reaches pods and Services by their addresses. It keeps no connection open.
+func (c *Cluster) HTTPClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{DialContext: c.DialContext, DisableKeepAlives: true}}
+}
+
+// Kubectl runs the cluster's own kubectl for a user without groups, and returns
+// what it printed. If it fails, the error carries what it complained of.
+func (c *Cluster) Kubectl(ctx context.Context, user string, args ...string) (string, error) {
+	config, err := c.Kubeconfig(user)
+	if err != nil {
+		return "", err
+	}
+	cache := filepath.Join(c.run, "kubectl-cache")
+	return c.Exec(ctx, c.programs["kubectl"], append([]string{"--kubeconfig=" + config, "--cache-dir=" + cache}, args...)...)
+}
+
+// httpClientFor is a client with a user's certificate, for paths that are no resources.
+func httpClientFor(config *rest.Config) (*http.Client, error) {
+	client, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("make a client: %w", err)
+	}
+	return client, nil
+}
+
+// insecureClient reaches the health checks of programs that make up their own certificates.
+func (c *Cluster) insecureClient() *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: c.DialContext, DisableKeepAlives: true,
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // only health is asked, on a private network
+	}}
+}

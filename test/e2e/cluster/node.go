@@ -1,0 +1,238 @@
+package cluster
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+const (
+	// containerdSocket is the usual one: the cluster has /run for itself.
+	containerdSocket = "/run/containerd/containerd.sock"
+	pauseImage       = "arl.io/e2e/pause:latest"
+)
+
+// startContainerd starts containerd with its CRI plugin on a bridge network.
+func (c *Cluster) startContainerd(ctx context.Context) error {
+	cni := filepath.Join(c.run, "cni")
+	config := filepath.Join(c.run, "containerd.toml")
+	err := errors.Join(
+		os.MkdirAll(cni, 0o755),
+		os.WriteFile(filepath.Join(cni, "10-bridge.conflist"), []byte(bridgeConfig), 0o644),
+		os.WriteFile(config, fmt.Appendf(nil, containerdConfig, c.run, c.run, pauseImage, cniDir, cni), 0o644),
+		c.makeCgroups(),
+	)
+	if err != nil {
+		return fmt.Errorf("write the configuration: %w", err)
+	}
+	p, err := c.spawn("containerd", "containerd", "--config="+config)
+	if err != nil {
+		return err
+	}
+	return p.until(ctx, "serves the kubelet's interface", func(ctx context.Context) error {
+		out, err := c.ctr(ctx, "plugins", "ls", "id==cri")
+		if err == nil && !strings.Contains(out, "ok") {
+			err = errors.New(out)
+		}
+		return err
+	})
+}
+
+// ctr runs containerd's command line tool.
+func (c *Cluster) ctr(ctx context.Context, args ...string) (string, error) {
+	return c.Exec(ctx, "ctr", append([]string{"--address=" + containerdSocket, "--namespace=k8s.io"}, args...)...)
+}
+
+// startNode starts kubelet and kube-proxy.
+func (c *Cluster) startNode(ctx context.Context) error {
+	return errors.Join(c.StartKubelet(ctx), c.startProxy())
+}
+
+// StartKubelet starts a kubelet that was killed or stopped. It does not wait
+// until the node is ready.
+func (c *Cluster) StartKubelet(context.Context) error {
+	kubeconfig, err := c.Kubeconfig("system:node:"+NodeName, "system:nodes")
+	if err != nil {
+		return err
+	}
+	config, err := writeJSON(filepath.Join(c.run, "kubelet.json"), c.kubeletConfig())
+	if err != nil {
+		return err
+	}
+	_, err = c.spawn("kubelet", c.programs["kubelet"],
+		"--config="+config, "--kubeconfig="+kubeconfig,
+		"--hostname-override="+NodeName, "--node-ip="+NodeIP)
+	return err
+}
+
+// kubeletConfig is a node without reserves: it may use all of the machine, and
+// evicts nothing.
+func (c *Cluster) kubeletConfig() map[string]any {
+	return map[string]any{
+		"apiVersion": "kubelet.config.k8s.io/v1beta1", "kind": "KubeletConfiguration",
+		"authentication": map[string]any{
+			"anonymous": map[string]any{"enabled": false},
+			"x509":      map[string]any{"clientCAFile": c.pki.path("ca.crt")},
+			"webhook":   map[string]any{"enabled": true},
+		},
+		"authorization":            map[string]any{"mode": "Webhook"},
+		"tlsCertFile":              c.pki.path("kubelet.crt"),
+		"tlsPrivateKeyFile":        c.pki.path("kubelet.key"),
+		"containerRuntimeEndpoint": "unix://" + containerdSocket,
+		"volumePluginDir":          filepath.Join(c.run, "volume-plugins"),
+		"resolvConf":               "",
+		// Pods stand below one cgroup, so that all of them can be found.
+		"cgroupDriver": "cgroupfs", "cgroupsPerQOS": false, "cgroupRoot": c.cgroup,
+		"enforceNodeAllocatable": []string{}, "failCgroupV1": false, "failSwapOn": false,
+		"localStorageCapacityIsolation": false,
+		"evictionHard": map[string]string{
+			"memory.available": "0%", "nodefs.available": "0%", "nodefs.inodesFree": "0%",
+			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
+		},
+		"imageGCHighThresholdPercent": 100,
+		"maxPods":                     250,
+	}
+}
+
+// startProxy starts kube-proxy, which makes Services' addresses lead to pods.
+func (c *Cluster) startProxy() error {
+	kubeconfig, err := c.Kubeconfig("system:kube-proxy")
+	if err != nil {
+		return err
+	}
+	config, err := writeJSON(filepath.Join(c.run, "kube-proxy.json"), map[string]any{
+		"apiVersion": "kubeproxy.config.k8s.io/v1alpha1", "kind": "KubeProxyConfiguration",
+		"clientConnection": map[string]any{"kubeconfig": kubeconfig},
+		"hostnameOverride": NodeName, "mode": "iptables", "clusterCIDR": podRange,
+		// The limits of connections are the machine's, and stay as they are.
+		"conntrack": map[string]any{
+			"maxPerCore": 0, "min": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s",
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = c.spawn("kube-proxy", c.programs["kube-proxy"], "--config="+config)
+	return err
+}
+
+func writeJSON(file string, value any) (string, error) {
+	content, err := json.Marshal(value)
+	if err != nil {
+		return "", fmt.Errorf("encode %s: %w", file, err)
+	}
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		return "", fmt.Errorf("write a configuration: %w", err)
+	}
+	return file, nil
+}
+
+// waitNodeReady waits until the node and the default service account are there.
+func (c *Cluster) waitNodeReady(ctx context.Context) error {
+	kubelet, err := c.named("kubelet")
+	if err != nil {
+		return err
+	}
+	client, err := c.Client(Admin)
+	if err != nil {
+		return err
+	}
+	return kubelet.until(ctx, "has made the node ready", func(ctx context.Context) error {
+		node, err := client.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		for _, condition := range node.Status.Conditions {
+			if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
+				return fmt.Errorf("the node is not ready: %s", condition.Message)
+			}
+		}
+		if len(node.Status.Conditions) == 0 || len(node.Spec.Taints) > 0 {
+			return fmt.Errorf("the node has %d conditions and the taints %v", len(node.Status.Conditions), node.Spec.Taints)
+		}
+		// Pods can be created once their default account is there.
+		_, err = client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
+		if apierrors.IsNotFound(err) {
+			return errors.New("the default service account is not there yet")
+		}
+		return err
+	})
+}
+
+// WaitNodeReady waits until the node is ready again, after its parts were
+// stopped and started.
+func (c *Cluster) WaitNodeReady(ctx context.Context) error { return c.waitNodeReady(ctx) }
+
+// KillKubelet kills the kubelet with SIGKILL. The pods go on.
+func (c *Cluster) KillKubelet() error { return c.kill("kubelet") }
+
+// StopNode ends the node as a loss of power would: kubelet, kube-proxy,
+// containerd and each process of each pod are killed. The control plane goes on.
+func (c *Cluster) StopNode(ctx context.Context) error {
+	if err := errors.Join(c.kill("kubelet"), c.kill("kube-proxy"), c.kill("containerd")); err != nil {
+		return err
+	}
+	return c.killPods(ctx)
+}
+
+// StartNode starts a node that was stopped, and waits until it is ready.
+func (c *Cluster) StartNode(ctx context.Context) error {
+	if err := c.startContainerd(ctx); err != nil {
+		return err
+	}
+	if err := c.startNode(ctx); err != nil {
+		return err
+	}
+	return c.waitNodeReady(ctx)
+}
+
+// killPods kills the processes of pods and those that watch over them.
+func (c *Cluster) killPods(context.Context) error {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return fmt.Errorf("list processes: %w", err)
+	}
+	for _, entry := range entries {
+		pid, err := strconv.Atoi(entry.Name())
+		if err != nil || !c.ofPod(pid) {
+			continue
+		}
+		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("kill process %d of a pod: %w", pid, err)
+		}
+	}
+	return nil
+}
+
+// ofPod says whether a process of the machine belongs to a pod of this cluster:
+// it is in the pods' cgroup, or in the cluster and a shim of containerd.
+func (c *Cluster) ofPod(pid int) bool {
+	proc := filepath.Join("/proc", strconv.Itoa(pid))
+	cgroups, err := os.ReadFile(filepath.Join(proc, "cgroup"))
+	if err != nil {
+		return false // it has ended
+	}
+	if strings.Contains(string(cgroups), c.cgroup+"/") {
+		return true
+	}
+	command, err := os.ReadFile(filepath.Join(proc, "comm"))
+	if err != nil || !strings.HasPrefix(string(command), "containerd-shim") {
+		return false
+	}
+	its, err := os.Readlink(filepath.Join(proc, "ns", "pid"))
+	if err != nil {
+		return false
+	}
+	ours, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(c.ns.holder.Process.Pid), "ns", "pid"))
+	return err == nil && its == ours
+}
