@@ -16,12 +16,14 @@ import (
 
 // index finds objects by what the registry's indexers say of them. Every value
 // of an index is a tag of the object's key in package kv, which keeps the tags
-// exact at every revision. A tag is a hash, so two values may share one: what is
+// exact at every revision. The empty value is none: many objects have it, and
+// nobody asks for it. A tag is a hash, so two values may share one: what is
 // found is selected again. As keys do, tags stand unencrypted in the files.
 type index struct {
 	names    []string
 	indexers cache.Indexers
-	// schema is a tag of every object that was written with just these indexes.
+	// schema is a tag, not a searchable one, of every object that was written
+	// with just these indexes.
 	schema uint64
 	// since is the revision from which on every object is known to have the
 	// tag schema. Before it, or if it is 0, a search has to look at all objects.
@@ -37,7 +39,7 @@ func newIndex(db *kv.DB, prefix string, indexers cache.Indexers) *index {
 		return &index{}
 	}
 	x := &index{names: slices.Sorted(maps.Keys(indexers)), indexers: indexers}
-	x.schema = tag(x.names...)
+	x.schema = tag(x.names...) &^ kv.Searchable
 	snap := db.Snapshot()
 	x.since = snap.Revision()
 	snap.Ascend(prefix, prefix, func(e kv.Entry) bool {
@@ -49,7 +51,7 @@ func newIndex(db *kv.DB, prefix string, indexers cache.Indexers) *index {
 	return x
 }
 
-// tag hashes strings, and where one ends.
+// tag hashes strings, and where one ends. It is searchable.
 func tag(parts ...string) uint64 {
 	h := fnv.New64a()
 	for _, part := range parts {
@@ -57,7 +59,7 @@ func tag(parts ...string) uint64 {
 		_, _ = h.Write([]byte(part))
 		_, _ = h.Write([]byte{0})
 	}
-	return h.Sum64()
+	return h.Sum64() | kv.Searchable
 }
 
 // tags returns those of an object.
@@ -73,6 +75,9 @@ func (x *index) tags(obj runtime.Object) ([]uint64, error) {
 			return nil, storage.NewInternalError(fmt.Errorf("index %s of %T: %w", name, obj, err))
 		}
 		for _, value := range values {
+			if value == "" {
+				continue
+			}
 			tags = append(tags, tag(name, value))
 		}
 	}
@@ -88,7 +93,7 @@ func (x *index) match(ctx context.Context, pred *storage.SelectionPredicate, rev
 		return 0, false
 	}
 	for _, m := range pred.MatcherIndex(ctx) {
-		if _, indexed := x.indexers[m.IndexName]; indexed {
+		if _, indexed := x.indexers[m.IndexName]; indexed && m.Value != "" {
 			return tag(m.IndexName, m.Value), true
 		}
 	}

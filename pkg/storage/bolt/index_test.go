@@ -98,10 +98,10 @@ func TestIndexFindsWhatAScanFinds(t *testing.T) {
 				t.Fatal(err)
 			}
 		} else {
-			move(t, f.Store, name, fmt.Sprintf("n%d", rnd.IntN(4)))
+			move(t, f.Store, name, []string{"n1", "n2", "n3", ""}[rnd.IntN(4)])
 		}
 		for _, limit := range []int64{0, 3} {
-			pred := onNode("n1")
+			pred := onNode([]string{"n1", ""}[rnd.IntN(2)])
 			pred.Limit = limit
 			got := podNames(t, f.Store, "/pods/", storage.ListOptions{Predicate: pred})
 			pred.IndexFields = nil
@@ -127,6 +127,7 @@ func TestIndexReadsOnlyWhatItFinds(t *testing.T) {
 	}{
 		{"an indexed field", onNode("n7"), 4},
 		{"a value that no object has", onNode("nowhere"), 0},
+		{"the empty value, which most objects might have", onNode(""), 200},
 		{"everything", storage.Everything, 200},
 	} {
 		before := counter.reads.Load()

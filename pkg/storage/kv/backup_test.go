@@ -19,7 +19,7 @@ func smallBackup(t testing.TB) (backup []byte, info BackupInfo, content []Entry)
 	rev := put(t, db, "/k/changed", "before", 0)
 	put(t, db, "/k/changed", strings.Repeat("after ", 20), rev)
 	remove(t, db, "/k/gone", put(t, db, "/k/gone", "x", 0))
-	for _, op := range []Op{{Key: "/k/empty"}, {Key: "/k/tagged", Value: []byte("v"), Expiry: 1234, Tags: []uint64{1, 3}}} {
+	for _, op := range []Op{{Key: "/k/empty"}, {Key: "/k/tagged", Value: []byte("v"), Expiry: 1234, Tags: []uint64{1, Searchable | 3}}} {
 		if _, err := db.Apply(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}

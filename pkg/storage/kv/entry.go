@@ -1,7 +1,12 @@
 package kv
 
-// MaxTags is how many tags a key may have.
-const MaxTags = 64
+const (
+	// MaxTags is how many tags a key may have.
+	MaxTags = 64
+	// Searchable is set in the tags that AscendTag finds keys by. The others are
+	// only kept with the key, which costs no place in the index.
+	Searchable uint64 = 1 << 63
+)
 
 // Entry is a live key. It is shared: Value must not be modified.
 type Entry struct {
@@ -11,7 +16,7 @@ type Entry struct {
 	CreateRev, ModRev int64
 	// Expiry is in seconds of the Unix epoch; 0: none. It is kept, and nothing is done with it.
 	Expiry int64
-	// Tags are what AscendTag finds the key by, ascending. They are shared, too.
+	// Tags are what AscendTag finds the key by, ascending; see Searchable. They are shared, too.
 	Tags []uint64
 }
 

@@ -48,10 +48,10 @@ func sorted(state map[string]Entry) []Entry {
 	return slices.SortedFunc(maps.Values(state), func(a, b Entry) int { return strings.Compare(a.Key, b.Key) })
 }
 
-// withTag returns the keys of a state that have a tag, in order.
+// withTag returns the keys of a state that are found by a tag, in order.
 func withTag(state map[string]Entry, tag uint64) (keys []string) {
 	for _, e := range sorted(state) {
-		if hasTag(e.Tags, tag) {
+		if tag&Searchable != 0 && hasTag(e.Tags, tag) {
 			keys = append(keys, e.Key)
 		}
 	}

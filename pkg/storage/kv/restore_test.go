@@ -37,7 +37,7 @@ func TestRestore(t *testing.T) {
 				t.Errorf("content (-want +got):\n%s", diff)
 			}
 			tagged := 0
-			db.Snapshot().AscendTag(3, "", "", func(Entry) bool {
+			db.Snapshot().AscendTag(Searchable|3, "", "", func(Entry) bool {
 				tagged++
 				return true
 			})

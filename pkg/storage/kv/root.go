@@ -52,7 +52,7 @@ func (s Snapshot) Ascend(prefix, from string, fn func(Entry) bool) {
 	s.tree.ascend(prefix, from, func(e *Entry) bool { return fn(*e) })
 }
 
-// AscendTag is Ascend for the keys that have a tag. It looks at no others.
+// AscendTag is Ascend for the keys that have a searchable tag. It looks at no others.
 func (s Snapshot) AscendTag(tag uint64, prefix, from string, fn func(Entry) bool) {
 	s.tree.ascendTag(tag, prefix, from, func(e *Entry) bool { return fn(*e) })
 }

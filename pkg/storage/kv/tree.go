@@ -17,8 +17,8 @@ const treeDegree = 16
 // two is not seen in the other.
 type tree struct {
 	keys *btree.BTreeG[*Entry]
-	// tags holds every tag of every key, so the keys that share a tag are
-	// neighbours. It names keys rather than entries: a write that leaves the
+	// tags holds every searchable tag of every key, so the keys that share a tag
+	// are neighbours. It names keys rather than entries: a write that leaves the
 	// tags of its key alone does not touch it.
 	tags *btree.BTreeG[tagged]
 }
@@ -67,12 +67,12 @@ func (t *tree) replace(prev, cur *Entry) {
 		return
 	}
 	for _, tag := range before {
-		if !hasTag(after, tag) {
+		if tag&Searchable != 0 && !hasTag(after, tag) {
 			t.tags.Delete(tagged{tag, prev.Key})
 		}
 	}
 	for _, tag := range after {
-		if !hasTag(before, tag) {
+		if tag&Searchable != 0 && !hasTag(before, tag) {
 			t.tags.ReplaceOrInsert(tagged{tag, cur.Key})
 		}
 	}

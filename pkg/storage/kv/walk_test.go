@@ -110,9 +110,9 @@ func (w *walk) op(key string) Op {
 		size = w.rnd.IntN(200_000) // several pages, up to a megabyte
 	}
 	op.Value = []byte(strings.Repeat(fmt.Sprintf("%d.", w.m.rev), size))
-	for tag := range uint64(modelTags) {
+	for i := range uint64(modelTags) {
 		if w.rnd.IntN(4) == 0 {
-			op.Tags = append(op.Tags, tag)
+			op.Tags = append(op.Tags, testTag(i))
 		}
 	}
 	return op
@@ -187,7 +187,8 @@ func (w *walk) compare(s Snapshot, want map[string]Entry) {
 	if diff := diff(sorted(want), dump(s)); diff != "" {
 		w.Fatalf("content at revision %d (-want +got):\n%s", s.Revision(), diff)
 	}
-	for tag := range uint64(modelTags) {
+	for i := range uint64(modelTags) {
+		tag := testTag(i)
 		var keys []string
 		s.AscendTag(tag, "", "", func(e Entry) bool {
 			keys = append(keys, e.Key)
