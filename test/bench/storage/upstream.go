@@ -64,9 +64,16 @@ func pods() (resource, error) {
 	if err := errors.Join(example.AddToScheme(scheme), examplev1.AddToScheme(scheme)); err != nil {
 		return resource{}, fmt.Errorf("register pods: %w", err)
 	}
+	codecs := serializer.NewCodecFactory(scheme)
+	// In kube-apiserver, too, both would store protobuf.
+	info, ok := runtime.SerializerInfoForMediaType(codecs.SupportedMediaTypes(), runtime.ContentTypeProtobuf)
+	if !ok {
+		return resource{}, fmt.Errorf("no serializer for %s", runtime.ContentTypeProtobuf)
+	}
 	return resource{
-		group:       schema.GroupResource{Resource: "pods"},
-		codec:       serializer.NewCodecFactory(scheme).LegacyCodec(examplev1.SchemeGroupVersion),
+		group: schema.GroupResource{Resource: "pods"},
+		codec: codecs.CodecForVersions(info.Serializer, codecs.UniversalDeserializer(),
+			examplev1.SchemeGroupVersion, runtime.InternalGroupVersioner),
 		newFunc:     func() runtime.Object { return &example.Pod{} },
 		newListFunc: func() runtime.Object { return &example.PodList{} },
 		prefix:      "/pods/",
