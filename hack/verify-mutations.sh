@@ -13,8 +13,6 @@ mutations() {
 	cat <<'END'
 publish_before_sync ./pkg/storage/kv   ^TestNothingIsSeenBeforeItsCommit$
 publish_before_sync ./pkg/storage/kv   ^TestFailStop$
-publish_before_sync ./pkg/storage/kv   ^TestNothingIsSeenBeforeItsCommit$
-publish_before_sync ./pkg/storage/kv   ^TestFailStop$
 ack_before_commit   ./pkg/storage/kv   ^TestFailStop$
 ack_before_commit   ./test/robustness  ^TestKillAtEachCall$        -rounds=30 -stride=7
 ack_before_commit   ./test/consistency ^TestLinearizableAcrossCrashes$
