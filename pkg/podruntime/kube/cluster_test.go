@@ -233,6 +233,13 @@ func (c *cluster) launch(name string, agent *agentProcess, replacements ...strin
 	}
 }
 
+// agent returns the agent of a pod.
+func (c *cluster) agent(uid types.UID) *agentProcess {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.agents[uid]
+}
+
 // kill ends an agent.
 func (a *agentProcess) kill() {
 	if a.cmd == nil || a.cmd.ProcessState != nil {

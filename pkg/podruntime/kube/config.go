@@ -85,6 +85,8 @@ type Config struct {
 	DeleteTimeout time.Duration
 	// Clock times all waits; nil means the real one.
 	Clock clock.WithTicker
+	// direct connects to a pod's address; tests take the route away.
+	direct func(ctx context.Context, address string) (net.Conn, error)
 }
 
 // complete fills in defaults and checks the rest.
@@ -121,6 +123,9 @@ func (c *Config) complete() error {
 	}
 	if c.DeleteTimeout <= 0 {
 		c.DeleteTimeout = DefaultDeleteTimeout
+	}
+	if c.direct == nil {
+		c.direct = dialDirect
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}

@@ -77,13 +77,13 @@ func (r *Runtime) clientCertificate(wanted *tls.CertificateRequestInfo) (*tls.Ce
 func (r *Runtime) dial(ctx context.Context, key podruntime.Key, address string) (net.Conn, error) {
 	switch {
 	case r.config.Reach == Direct:
-		return dialDirect(ctx, address)
+		return r.config.direct(ctx, address)
 	case r.config.Reach == Tunnel, r.tunnelled.Load() && !r.routed.Load():
 		return r.config.Tunneler.Dial(ctx, key.Namespace, key.Name, r.config.Port)
 	}
 	direct, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
-	conn, err := dialDirect(direct, address)
+	conn, err := r.config.direct(direct, address)
 	if err == nil {
 		r.routed.Store(true)
 		return conn, nil
