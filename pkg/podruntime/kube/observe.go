@@ -103,6 +103,9 @@ func (r *Runtime) newPodLocked(read podruntime.Pod) *pod {
 // Delete was called for is told of when it is gone, and not before.
 func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 	ran := p.status.Running
+	if status.Key == nil {
+		status.Key = p.status.Key
+	}
 	p.status = status
 	if status.Running && !ran {
 		p.runsSince = r.config.Clock.Now()

@@ -15,15 +15,16 @@ import (
 
 const (
 	// sweepInterval is how often is looked for what did not happen. Nothing but
-	// the two cases below waits for it.
+	// the three cases below waits for it.
 	sweepInterval = 15 * time.Second
 	// unseenTimeout is how long after its creation the informer should have told of a pod.
 	unseenTimeout = 30 * time.Second
 )
 
 // sweep looks after pods of which nothing is heard. A pod that was deleted
-// before the informer, cut off for a moment, ever saw it is told of by nobody; and a node that
-// is down does not end what it was told to end.
+// before the informer, cut off for a moment, ever saw it is told of by nobody; a node that
+// is down does not end what it was told to end; and a container that runs without a key
+// having been told can never be asked.
 func (r *Runtime) sweep(ctx context.Context) {
 	ticker := r.config.Clock.NewTicker(sweepInterval)
 	defer ticker.Stop()
@@ -33,6 +34,7 @@ func (r *Runtime) sweep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		r.failMute()
 		unseen, overdue := r.neglected()
 		for _, p := range unseen {
 			r.lookUp(ctx, p)
@@ -62,6 +64,18 @@ func (r *Runtime) neglected() (unseen, overdue []podruntime.Pod) {
 		}
 	}
 	return unseen, overdue
+}
+
+// failMute makes pods Failed that run, and whose agent's key is not known.
+func (r *Runtime) failMute() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.pods {
+		waits := p.pod.Phase == podruntime.Starting && p.status.Running && p.stop == nil && !p.deleting
+		if waits && r.config.Clock.Since(p.runsSince) >= r.config.StartTimeout {
+			r.failLocked(p, p.status.Reason, p.status.Message)
+		}
+	}
 }
 
 // lookUp asks the API server for a pod that the informer has not told of.

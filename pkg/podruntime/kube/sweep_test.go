@@ -177,6 +177,37 @@ func TestDeletedUnseen(t *testing.T) {
 	}
 }
 
+// TestMute has a pod that runs without having told its agent's key, as if the
+// setup container's image were another one.
+func TestMute(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Now())
+	h := start(t, func(c *Config) { c.Clock, c.StartTimeout = clock, time.Minute })
+	h.create("a")
+	h.cluster.set("a", running)
+	h.pod("a", podruntime.Starting, podruntime.ReasonStart)
+	h.await("the pod to fail", func(events []podruntime.Event) bool {
+		clock.Step(sweepInterval)
+		go h.nudge()
+		return lastOf(events, "a").Pod.Phase == podruntime.Failed
+	})
+	if failed := h.pod("a", podruntime.Failed, podruntime.ReasonStart); !strings.Contains(failed.Message, "which key") {
+		t.Errorf("message: %q", failed.Message)
+	}
+}
+
+// TestForgottenKey has a node forget the setup container of a pod that is Ready.
+func TestForgottenKey(t *testing.T) {
+	h := start(t)
+	pod := h.ready("a")
+	h.cluster.set("a", func(pod *corev1.Pod) {
+		pod.Status.InitContainerStatuses, pod.Labels["touched"] = nil, "yes"
+	})
+	h.ready("b")
+	if err := h.echo("a", pod.UID); err != nil {
+		t.Error(err)
+	}
+}
+
 // nudge has await look again.
 func (h *recorder) nudge() {
 	h.mu.Lock()

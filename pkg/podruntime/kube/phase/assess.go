@@ -246,7 +246,8 @@ func unscheduled(pod *corev1.Pod, _ *corev1.ContainerStatus) *verdict {
 func preparing(pod *corev1.Pod, executor *corev1.ContainerStatus) *verdict {
 	switch {
 	case executor != nil && executor.State.Running != nil && agentKey(pod) == nil:
-		return failed(podruntime.ReasonStart,
+		// Not Failed: a node may forget an init container, and the server may know the key.
+		return waits(podruntime.ReasonStart,
 			"the init container %q has not told which key it made; is its image this server's?", podspec.SetupContainer)
 	case executor != nil && executor.State.Running != nil:
 		return waits("", "waiting for the agent")

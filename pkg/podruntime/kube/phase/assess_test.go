@@ -116,7 +116,7 @@ func TestAssess(t *testing.T) {
 		{"runs as root", []change{prepared, executor(waitsFor("CreateContainerConfigError", "container has runAsNonRoot"))}, starting, "StartFailed", "container has runAsNonRoot", true},
 		{"prepared", []change{prepared, executor(waitsFor("PodInitializing", ""))}, starting, "", `node "node"`, true},
 		{"runs", []change{runs}, starting, "", "waiting for the agent", true},
-		{"runs, key not told", []change{runs, setup(terminated(0, "Completed", "hello"))}, failed, "StartFailed", "not told which key", false},
+		{"runs, key not told", []change{runs, setup(terminated(0, "Completed", "hello"))}, starting, "StartFailed", "not told which key", false},
 		{"setup fails", []change{onNode, setup(terminated(1, "Error", "disk full\n")), ends(corev1.PodFailed, "", "")}, failed, "StartFailed", `init container "arl-agent-setup": exited with code 1: disk full`, false},
 		{"setup runs out of memory", []change{onNode, setup(terminated(137, "OOMKilled", "")), ends(corev1.PodFailed, "", "")}, failed, "OOMKilled", "more memory than its limit", false},
 		{"cannot be executed", []change{prepared, executor(terminated(128, "StartError", "no such file")), ends(corev1.PodFailed, "", "")}, failed, "StartFailed", "exited with code 128 (StartError): no such file", false},

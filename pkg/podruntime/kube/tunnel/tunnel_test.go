@@ -11,8 +11,10 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -187,6 +189,49 @@ func TestDial(t *testing.T) {
 	}
 }
 
+// TestHTTP2 has many requests at once share one tunnel, as those to an agent do.
+func TestHTTP2(t *testing.T) {
+	target := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := io.Copy(w, r.Body); err != nil {
+			t.Error(err)
+		}
+	}))
+	target.EnableHTTP2 = true
+	target.StartTLS()
+	t.Cleanup(target.Close)
+	d := dialer(t, &node{target: target.Listener.Addr().String()})
+	var dialled atomic.Int32
+	transport := target.Client().Transport.(*http.Transport).Clone()
+	transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+		dialled.Add(1)
+		return d.Dial(ctx, "space", "pod", 7317)
+	}
+	t.Cleanup(transport.CloseIdleConnections)
+	c := &http.Client{Transport: transport}
+	send := func(body []byte) {
+		response, err := c.Post(target.URL, "", bytes.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer response.Body.Close()
+		got, err := io.ReadAll(response.Body)
+		if err != nil || !bytes.Equal(got, body) || response.ProtoMajor != 2 {
+			t.Errorf("%d bytes of %d came back by HTTP/%d, %v", len(got), len(body), response.ProtoMajor, err)
+		}
+	}
+	// The first makes the connection, which the others then share.
+	send([]byte("hello"))
+	var group sync.WaitGroup
+	for i := range 10 {
+		group.Go(func() { send(bytes.Repeat([]byte{byte(i)}, 200<<10)) })
+	}
+	group.Wait()
+	if n := dialled.Load(); n != 1 {
+		t.Errorf("%d tunnels were made", n)
+	}
+}
+
 func TestDialFails(t *testing.T) {
 	t.Run("the node cannot connect", func(t *testing.T) {
 		conn, err := dialer(t, &node{}).Dial(t.Context(), "space", "pod", 7317)
@@ -214,6 +259,40 @@ func TestDialFails(t *testing.T) {
 			t.Errorf("Dial: %v", err)
 		}
 	})
+}
+
+func TestWriteDeadline(t *testing.T) {
+	conn, err := dialer(t, &node{target: echo(t)}).Dial(t.Context(), "space", "pod", 7317)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	for _, step := range []struct {
+		deadline time.Time
+		want     error
+	}{
+		{time.Now().Add(-time.Second), os.ErrDeadlineExceeded},
+		{time.Now().Add(time.Hour), nil},
+		{time.Time{}, nil},
+	} {
+		if err := conn.SetWriteDeadline(step.deadline); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Write([]byte("x")); !errors.Is(err, step.want) {
+			t.Errorf("Write until %v: %v, want %v", step.deadline, err, step.want)
+		}
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	// Once it is cut off there is nothing more to read.
+	if _, err := io.Copy(io.Discard, conn); err == nil {
+		for {
+			if _, err := conn.Write([]byte("x")); err != nil {
+				break
+			}
+		}
+	}
 }
 
 // TestDialIsBounded has a node that takes the tunnel and then says nothing.
