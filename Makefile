@@ -59,9 +59,17 @@ test-integration: build ## Run the tests that start real servers and containers.
 e2e-packages:
 	@hack/e2e-packages.sh
 
+# The image of the tests has a name and a place of its own.
+e2e e2e-cluster: IMAGE = $(BIN)/image/e2e.tar
+e2e e2e-cluster: IMAGE_TAGS = arl.io/arl:e2e
+
 .PHONY: e2e
-e2e: tools ## Run the tests in a real Kubernetes cluster, built from source; needs root (40 minutes at first, then 5).
-	cd test/e2e && go vet ./... && go test -count=1 -v -timeout 60m $(TESTFLAGS) ./...
+e2e: image ## Run the tests in a real Kubernetes cluster, built from source; needs root (30 minutes at first, then 5).
+	cd test/e2e && go vet ./... && ARL_IMAGE=$(IMAGE) go test -count=1 -v -timeout 60m $(TESTFLAGS) ./...
+
+.PHONY: e2e-cluster
+e2e-cluster: image ## Start the cluster of the tests, with this project's image, and keep it until interrupted.
+	cd test/e2e && go build -o $(BIN)/arl-e2e-cluster ./up && exec $(BIN)/arl-e2e-cluster $(IMAGE)
 
 .PHONY: cover
 cover: tools ## Check the coverage of storage and scheduler.

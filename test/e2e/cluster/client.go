@@ -3,6 +3,7 @@ package cluster
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -104,4 +105,22 @@ func (c *Cluster) insecureClient() *http.Client {
 		DialContext: c.DialContext, DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, // only health is asked, on a private network
 	}}
+}
+
+// Shell is a command that opens a shell inside the cluster, as the admin, with
+// kubectl and ctr set up. It works as long as the cluster runs.
+func (c *Cluster) Shell() (string, error) {
+	config, err := c.Kubeconfig(Admin)
+	if err != nil {
+		return "", err
+	}
+	tools := filepath.Join(c.run, "bin")
+	if err := os.MkdirAll(tools, 0o755); err != nil {
+		return "", fmt.Errorf("make the folder of tools: %w", err)
+	}
+	if err := os.Symlink(c.programs["kubectl"], filepath.Join(tools, "kubectl")); err != nil && !errors.Is(err, os.ErrExist) {
+		return "", fmt.Errorf("name kubectl: %w", err)
+	}
+	return fmt.Sprintf("nsenter --target=%d --pid --mount --net env KUBECONFIG=%s PATH=%s:$PATH CONTAINERD_NAMESPACE=k8s.io %s",
+		c.ns.holder.Process.Pid, config, tools, "bash"), nil
 }

@@ -47,6 +47,9 @@ type Cluster struct {
 	// programs are the paths of what was built, by name.
 	programs map[string]string
 
+	// made are folders of the machine that were made to mount over.
+	made []string
+
 	lock *lock
 	ns   *namespaces
 	pki  *pki
@@ -94,6 +97,7 @@ func Start(ctx context.Context, config Config) (*Cluster, error) {
 
 // start is the order in which a cluster comes up.
 func (c *Cluster) start(ctx context.Context) error {
+	c.config.Logf("the logs of all programs are in %s", c.logs)
 	for _, step := range []struct {
 		name string
 		do   func(context.Context) error
@@ -109,7 +113,7 @@ func (c *Cluster) start(ctx context.Context) error {
 		{"start containerd", c.startContainerd},
 		{"make the pause image", c.importPause},
 		{"start kubelet and kube-proxy", c.startNode},
-		{"wait for the node", c.waitNodeReady},
+		{"wait for the node", c.WaitNodeReady},
 	} {
 		begin := time.Now()
 		if err := step.do(ctx); err != nil {
@@ -140,6 +144,10 @@ func (c *Cluster) Close() error {
 		delete(c.processes, name)
 	}
 	c.mu.Unlock()
+	for _, dir := range c.made {
+		errs = append(errs, os.Remove(dir))
+	}
+	c.made = nil
 	if c.lock != nil {
 		errs = append(errs, c.removeLeftovers(context.Background()), c.lock.release())
 		c.lock = nil

@@ -132,8 +132,14 @@ func (c *Cluster) makeMounts() error {
 		"/var/log/containers": filepath.Join(c.run, "fixed", "containers"),
 	}
 	for target, source := range fixed {
-		if err := errors.Join(os.MkdirAll(target, 0o755), os.MkdirAll(source, 0o755)); err != nil {
+		if err := os.MkdirAll(source, 0o755); err != nil {
 			return fmt.Errorf("make folders for the cluster: %w", err)
+		}
+		err := os.Mkdir(target, 0o755)
+		if err == nil {
+			c.made = append(c.made, target)
+		} else if !errors.Is(err, os.ErrExist) {
+			return fmt.Errorf("make a folder to mount over: %w", err)
 		}
 	}
 	settings := filepath.Join(c.run, "fixed", "tunables")

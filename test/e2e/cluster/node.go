@@ -12,7 +12,6 @@ import (
 
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -91,8 +90,8 @@ func (c *Cluster) kubeletConfig() map[string]any {
 		"containerRuntimeEndpoint": "unix://" + containerdSocket,
 		"volumePluginDir":          filepath.Join(c.run, "volume-plugins"),
 		"resolvConf":               "",
-		// Pods stand below one cgroup, so that all of them can be found.
-		"cgroupDriver": "cgroupfs", "cgroupsPerQOS": false, "cgroupRoot": c.cgroup,
+		// Pods stand below one cgroup, so that all of them can be found and removed.
+		"cgroupDriver": "cgroupfs", "cgroupRoot": c.cgroup,
 		"enforceNodeAllocatable": []string{}, "failCgroupV1": false, "failSwapOn": false,
 		"localStorageCapacityIsolation": false,
 		"evictionHard": map[string]string{
@@ -137,8 +136,10 @@ func writeJSON(file string, value any) (string, error) {
 	return file, nil
 }
 
-// waitNodeReady waits until the node and the default service account are there.
-func (c *Cluster) waitNodeReady(ctx context.Context) error {
+// WaitNodeReady waits until the node is ready by word of the kubelet that runs
+// now, and the default service account is there. A kubelet that was killed
+// leaves a node that looks ready for a while.
+func (c *Cluster) WaitNodeReady(ctx context.Context) error {
 	kubelet, err := c.named("kubelet")
 	if err != nil {
 		return err
@@ -148,30 +149,42 @@ func (c *Cluster) waitNodeReady(ctx context.Context) error {
 		return err
 	}
 	return kubelet.until(ctx, "has made the node ready", func(ctx context.Context) error {
+		lease, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, NodeName, metav1.GetOptions{})
+		if err != nil {
+			return err
+		}
+		if lease.Spec.RenewTime == nil || lease.Spec.RenewTime.Time.Before(kubelet.started) {
+			return fmt.Errorf("the node's lease was renewed at %s, before the kubelet was started", lease.Spec.RenewTime)
+		}
 		node, err := client.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
 		if err != nil {
 			return err
 		}
-		for _, condition := range node.Status.Conditions {
-			if condition.Type == corev1.NodeReady && condition.Status != corev1.ConditionTrue {
-				return fmt.Errorf("the node is not ready: %s", condition.Message)
-			}
-		}
-		if len(node.Status.Conditions) == 0 || len(node.Spec.Taints) > 0 {
-			return fmt.Errorf("the node has %d conditions and the taints %v", len(node.Status.Conditions), node.Spec.Taints)
+		if err := ready(node); err != nil {
+			return err
 		}
 		// Pods can be created once their default account is there.
 		_, err = client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return errors.New("the default service account is not there yet")
-		}
 		return err
 	})
 }
 
-// WaitNodeReady waits until the node is ready again, after its parts were
-// stopped and started.
-func (c *Cluster) WaitNodeReady(ctx context.Context) error { return c.waitNodeReady(ctx) }
+// ready returns an error that says why pods cannot run on a node.
+func ready(node *corev1.Node) error {
+	if len(node.Spec.Taints) > 0 {
+		return fmt.Errorf("the node has the taints %v", node.Spec.Taints)
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type != corev1.NodeReady {
+			continue
+		}
+		if condition.Status == corev1.ConditionTrue {
+			return nil
+		}
+		return fmt.Errorf("the node is not ready: %s", condition.Message)
+	}
+	return errors.New("the node does not say yet whether it is ready")
+}
 
 // KillKubelet kills the kubelet with SIGKILL. The pods go on.
 func (c *Cluster) KillKubelet() error { return c.kill("kubelet") }
@@ -193,7 +206,7 @@ func (c *Cluster) StartNode(ctx context.Context) error {
 	if err := c.startNode(ctx); err != nil {
 		return err
 	}
-	return c.waitNodeReady(ctx)
+	return c.WaitNodeReady(ctx)
 }
 
 // killPods kills the processes of pods and those that watch over them.

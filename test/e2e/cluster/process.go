@@ -25,6 +25,7 @@ const (
 // process is a program of the cluster that is running, or has ended.
 type process struct {
 	name, log string
+	started   time.Time
 	cmd       *exec.Cmd
 	exited    chan struct{}
 	err       error // why it ended; to be read after exited is closed
@@ -44,7 +45,7 @@ func (c *Cluster) spawn(name, program string, args ...string) (*process, error) 
 		return nil, fmt.Errorf("open the log of %s: %w", name, err)
 	}
 	defer log.Close()
-	p := &process{name: name, log: file, exited: make(chan struct{})}
+	p := &process{name: name, log: file, started: time.Now(), exited: make(chan struct{})}
 	p.cmd = exec.Command(program, append(args, c.config.Args[name]...)...)
 	p.cmd.Dir = c.run
 	p.cmd.Stdout, p.cmd.Stderr = log, log
