@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -226,9 +227,10 @@ func newScheduler(ctx context.Context, o *options.Options, self *rest.Config, cl
 	if err != nil {
 		return nil, fmt.Errorf("make the scheduler's client: %w", err)
 	}
+	informers := externalversions.NewSharedInformerFactoryWithOptions(client, 0, externalversions.WithTransform(dropManagedFields))
 	s, err := scheduler.New(scheduler.Config{
 		Client:              client,
-		Informers:           externalversions.NewSharedInformerFactory(client, 0),
+		Informers:           informers,
 		Runtime:             pods,
 		Clock:               clk,
 		TaskRetention:       o.Scheduler.TaskRetention,
@@ -239,6 +241,16 @@ func newScheduler(ctx context.Context, o *options.Options, self *rest.Config, cl
 		return nil, fmt.Errorf("set up the scheduler: %w", err)
 	}
 	return s, nil
+}
+
+// dropManagedFields is for objects that the scheduler keeps: it does not look at
+// managed fields, which are a third of a small object, and an update without
+// them leaves those that are stored as they are.
+func dropManagedFields(obj any) (any, error) {
+	if m, err := meta.Accessor(obj); err == nil {
+		m.SetManagedFields(nil)
+	}
+	return obj, nil
 }
 
 // checkStorage fails once the database has: nothing more can be written, and
