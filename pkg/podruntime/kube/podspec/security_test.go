@@ -9,17 +9,24 @@ import (
 	"k8s.io/utils/ptr"
 )
 
+// restricted is what a container gets whose template says nothing.
+var restricted = &corev1.SecurityContext{
+	AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+}
+
+// with returns restricted with a change.
+func with(change func(*corev1.SecurityContext)) *corev1.SecurityContext {
+	changed := restricted.DeepCopy()
+	change(changed)
+	return changed
+}
+
+var (
+	runtimeDefault = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
+	unconfined     = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
+)
+
 func TestSecurity(t *testing.T) {
-	restricted := &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-	}
-	with := func(change func(*corev1.SecurityContext)) *corev1.SecurityContext {
-		changed := restricted.DeepCopy()
-		change(changed)
-		return changed
-	}
-	runtimeDefault := &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
-	unconfined := &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
 	for _, tt := range []struct {
 		name    string
 		pod     *corev1.PodSecurityContext
@@ -28,10 +35,7 @@ func TestSecurity(t *testing.T) {
 		wantPod *corev1.PodSecurityContext
 		wantOwn *corev1.SecurityContext
 	}{
-		{
-			name:    "nothing said",
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault}, wantOwn: restricted,
-		},
+		{name: "nothing said", wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault}, wantOwn: restricted},
 		{
 			name: "nothing said, root not wanted", nonRoot: true,
 			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
