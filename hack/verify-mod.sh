@@ -7,12 +7,13 @@ set -o errexit -o nounset -o pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/tools.sh"
 
 failed=0
-for module in . hack/tools test/kubectl test/e2e test/e2e/components; do
-  if ! (cd "${ROOT}/${module}" && go mod tidy -diff); then
-    echo "error: ${module}/go.mod is not tidy: run go mod tidy in ${module}" >&2
+while IFS= read -r -d '' file; do
+  module="$(dirname "${file}")"
+  if ! (cd "${ROOT}/${module}" && go mod tidy -diff </dev/null); then
+    echo "error: ${file} is not tidy: run go mod tidy in ${module}" >&2
     failed=1
   fi
-done
+done < <(tools::files 'go.mod' '*/go.mod')
 
 # What is generated and what is linked must speak of the same OpenAPI types.
 want="$(cd "${ROOT}" && go list -m -f '{{.Version}}' k8s.io/kube-openapi)"
