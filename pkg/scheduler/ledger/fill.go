@@ -156,8 +156,26 @@ func (l *Ledger) Counts(pool types.NamespacedName) Counts {
 	}
 	if b.trouble.now {
 		counts.Failing, counts.Reason, counts.Message = true, b.trouble.reason, b.trouble.message
+	} else if stuck := b.stuck(); stuck != nil {
+		counts.Failing, counts.Reason, counts.Message = true, stuck.Reason, stuck.Message
 	}
 	return counts
+}
+
+// stuck returns a pod of the current template that is starting and waits for
+// something it has a reason for, always the same one of several; or nil.
+func (b *book) stuck() *pod {
+	s, ok := b.shelves[b.hash]
+	if !ok {
+		return nil
+	}
+	var first *pod
+	for p := range s.starting {
+		if p.Reason != "" && (first == nil || p.Name < first.Name) {
+			first = p
+		}
+	}
+	return first
 }
 
 // Waiter is a sandbox that waits.
@@ -203,6 +221,10 @@ func (b *book) whyWaiting() (reason, message string) {
 	case b.trouble.now:
 		return v1alpha1.SandboxReasonWaitingForPod,
 			"pool \"" + b.key.Name + "\" cannot start pods: " + b.trouble.reason + ": " + b.trouble.message
+	case b.stuck() != nil:
+		stuck := b.stuck()
+		return v1alpha1.SandboxReasonWaitingForPod,
+			"the pods that pool \"" + b.key.Name + "\" starts wait: " + stuck.Reason + ": " + stuck.Message
 	default:
 		return v1alpha1.SandboxReasonWaitingForPod,
 			"every ready pod of pool \"" + b.key.Name + "\" is in use: waiting for the next"

@@ -85,7 +85,7 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 	if p.Phase == podruntime.Failed || (p.Phase == podruntime.Ready && seen.Phase == podruntime.Starting) {
 		return
 	}
-	waited := p.Reason
+	reason, message := p.Reason, p.Message
 	// What the pod was made for is known since it was entered.
 	seen.Pool, seen.PoolUID, seen.TemplateHash = p.Pool, p.PoolUID, p.TemplateHash
 	p.Pod = seen
@@ -97,8 +97,11 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 	case seen.Phase == podruntime.Ready && p.state == starting:
 		p.book.started()
 		l.shelveLocked(p)
-	case p.state == starting && seen.Reason != waited:
+	case p.state == starting && (seen.Reason != reason || (reason != "" && seen.Message != message)):
 		l.config.Listener.PoolChanged(p.book.key)
+		if seen.Reason != reason {
+			l.config.Listener.QueueChanged(p.book.key)
+		}
 	}
 }
 

@@ -52,6 +52,28 @@ func TestBackOff(t *testing.T) {
 	d.want("starts the rest", 2, len(d.Fill(poolKey).Start))
 }
 
+// TestStartingForAReason has pods that cannot start for now, and that somebody
+// else keeps trying to start.
+func TestStartingForAReason(t *testing.T) {
+	d := newDesk(t)
+	pool := poolOf("p", 2)
+	d.SetPool(pool)
+	d.Open()
+	started := d.fill(pool, podruntime.Starting)
+	d.want("failing", false, d.Counts(poolKey).Failing)
+	waits := podOf(started[1], pool, podruntime.Starting)
+	waits.Reason, waits.Message = podruntime.ReasonUnschedulable, "no room"
+	d.Observe(podruntime.Event{Pod: waits})
+	counts := d.Counts(poolKey)
+	d.want("failing", true, counts.Failing)
+	d.want("reason", "Unschedulable: no room", counts.Reason+": "+counts.Message)
+	d.want("new pods", 0, len(d.Fill(poolKey).Start))
+	d.Observe(podruntime.Event{Pod: podOf(started[0], pool, podruntime.Ready)})
+	d.want("failing with one ready", true, d.Counts(poolKey).Failing)
+	d.Observe(podruntime.Event{Pod: podOf(started[1], pool, podruntime.Ready)})
+	d.want("failing with all ready", false, d.Counts(poolKey).Failing)
+}
+
 func TestFailuresOfACreate(t *testing.T) {
 	d := newDesk(t)
 	d.SetPool(poolOf("p", 2))
