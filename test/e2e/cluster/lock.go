@@ -46,6 +46,9 @@ func acquire(ctx context.Context, path string) (*lock, error) {
 		}
 		return false, nil
 	})
+	if wait.Interrupted(err) {
+		err = fmt.Errorf("the processes of a killed run, which hold %s, did not end within %s: %w", path, dyingTimeout, err)
+	}
 	if err == nil {
 		err = errors.Join(file.Truncate(0), writeAt(file, strconv.Itoa(os.Getpid())))
 	}

@@ -9,9 +9,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -149,16 +152,16 @@ func (c *Cluster) WaitNodeReady(ctx context.Context) error {
 		return err
 	}
 	return kubelet.until(ctx, "has made the node ready", func(ctx context.Context) error {
-		lease, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, NodeName, metav1.GetOptions{})
-		if err != nil {
-			return err
-		}
-		if lease.Spec.RenewTime == nil || lease.Spec.RenewTime.Time.Before(kubelet.started) {
-			return fmt.Errorf("the node's lease was renewed at %s, before the kubelet was started", lease.Spec.RenewTime)
-		}
 		node, err := client.CoreV1().Nodes().Get(ctx, NodeName, metav1.GetOptions{})
 		if err != nil {
 			return err
+		}
+		lease, err := client.CoordinationV1().Leases(corev1.NamespaceNodeLease).Get(ctx, NodeName, metav1.GetOptions{})
+		if err != nil && !apierrors.IsNotFound(err) { // a new node's lease is late
+			return err
+		}
+		if last := lastWord(node, lease); last.Before(kubelet.started.Truncate(time.Second)) {
+			return fmt.Errorf("the node last said something at %s, before the kubelet was started", last)
 		}
 		if err := ready(node); err != nil {
 			return err
@@ -167,6 +170,21 @@ func (c *Cluster) WaitNodeReady(ctx context.Context) error {
 		_, err = client.CoreV1().ServiceAccounts(metav1.NamespaceDefault).Get(ctx, "default", metav1.GetOptions{})
 		return err
 	})
+}
+
+// lastWord is when a kubelet last said something of its node. Status has whole
+// seconds only.
+func lastWord(node *corev1.Node, lease *coordinationv1.Lease) time.Time {
+	var last time.Time
+	if lease.Spec.RenewTime != nil {
+		last = lease.Spec.RenewTime.Time
+	}
+	for _, condition := range node.Status.Conditions {
+		if condition.Type == corev1.NodeReady && condition.LastHeartbeatTime.After(last) {
+			last = condition.LastHeartbeatTime.Time
+		}
+	}
+	return last
 }
 
 // ready returns an error that says why pods cannot run on a node.
