@@ -41,6 +41,8 @@ type cluster struct {
 	client *fake.Clientset
 	ours   *authority
 	port   int32
+	// space is the namespace of the pods that get and set are about.
+	space string
 
 	mu      sync.Mutex
 	agents  map[types.UID]*agentProcess
@@ -63,7 +65,7 @@ func newCluster(t testing.TB) *cluster {
 	}
 	defer listener.Close()
 	c := &cluster{
-		t: t, client: fake.NewClientset(), ours: newAuthority(t), agents: map[types.UID]*agentProcess{},
+		t: t, space: space, client: fake.NewClientset(), ours: newAuthority(t), agents: map[types.UID]*agentProcess{},
 		port: int32(listener.Addr().(*net.TCPAddr).Port),
 	}
 	c.client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
@@ -131,7 +133,7 @@ func (c *cluster) show(certificates ...tls.Certificate) {
 // get returns a pod.
 func (c *cluster) get(name string) *corev1.Pod {
 	c.t.Helper()
-	pod, err := c.client.Tracker().Get(corev1.SchemeGroupVersion.WithResource("pods"), space, name)
+	pod, err := c.client.Tracker().Get(corev1.SchemeGroupVersion.WithResource("pods"), c.space, name)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -143,7 +145,7 @@ func (c *cluster) set(name string, change func(*corev1.Pod)) {
 	c.t.Helper()
 	pod := c.get(name)
 	change(pod)
-	if err := c.client.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), pod, space); err != nil {
+	if err := c.client.Tracker().Update(corev1.SchemeGroupVersion.WithResource("pods"), pod, c.space); err != nil {
 		c.t.Fatal(err)
 	}
 }
@@ -151,7 +153,7 @@ func (c *cluster) set(name string, change func(*corev1.Pod)) {
 // drop removes a pod, as if it had been deleted and ended.
 func (c *cluster) drop(name string) {
 	c.t.Helper()
-	if err := c.client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), space, name); err != nil {
+	if err := c.client.Tracker().Delete(corev1.SchemeGroupVersion.WithResource("pods"), c.space, name); err != nil {
 		c.t.Fatal(err)
 	}
 }

@@ -52,7 +52,7 @@
 //
 // Run owns all goroutines: an informer for each namespace scope, one that asks for
 // each pod that is being asked, the sweeper, and the one that tells the handler, from a
-// queue. There is one lock, Runtime.mu, never held over a call to the network.
+// queue. There is one lock, Runtime.mu, never held over a question to the cluster or an agent.
 //
 // Package podspec makes the pod of a template, phase reads its status, and tunnel
 // reaches it where there is no route. Read runtime.go first, then observe.go and ask.go.
