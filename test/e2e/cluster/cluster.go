@@ -47,9 +47,6 @@ type Cluster struct {
 	// programs are the paths of what was built, by name.
 	programs map[string]string
 
-	// made are folders of the machine that were made to mount over.
-	made []string
-
 	lock *lock
 	ns   *namespaces
 	pki  *pki
@@ -144,10 +141,6 @@ func (c *Cluster) Close() error {
 		delete(c.processes, name)
 	}
 	c.mu.Unlock()
-	for _, dir := range c.made {
-		errs = append(errs, os.Remove(dir))
-	}
-	c.made = nil
 	if c.lock != nil {
 		errs = append(errs, c.removeLeftovers(context.Background()), c.lock.release())
 		c.lock = nil

@@ -17,7 +17,8 @@
 //
 // The kubelet insists on some settings of the whole machine (such as
 // vm.overcommit_memory). It is shown files with the values it wants in their
-// place, so the machine keeps its own.
+// place, so the machine keeps its own. Likewise the cluster has a /run, a
+// /var/lib and a /var/log of its own.
 //
 // # Reaching it
 //

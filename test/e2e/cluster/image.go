@@ -16,6 +16,7 @@ import (
 
 // ImportImage makes the images of an archive known to the node, under the names
 // that the archive gives them. Pods use them with imagePullPolicy: Never or IfNotPresent.
+// The archive must not be below a folder that Exec does not see.
 func (c *Cluster) ImportImage(ctx context.Context, file string) error {
 	if _, err := c.ctr(ctx, "images", "import", file); err != nil {
 		return fmt.Errorf("import %s: %w", file, err)
@@ -35,11 +36,15 @@ func (c *Cluster) BuildImage(ctx context.Context, name string, spec archive.Imag
 	if err != nil {
 		return fmt.Errorf("build %s: %w", name, err)
 	}
-	file := filepath.Join(c.run, "image.tar")
-	if err := archive.WriteFile(file, image, []string{name}); err != nil {
+	dir, err := os.MkdirTemp(c.run, "image-")
+	if err != nil {
 		return fmt.Errorf("build %s: %w", name, err)
 	}
-	return errors.Join(c.ImportImage(ctx, file), os.Remove(file))
+	file := filepath.Join(dir, "image.tar")
+	if err := archive.WriteFile(file, image, []string{name}); err != nil {
+		return errors.Join(fmt.Errorf("build %s: %w", name, err), os.RemoveAll(dir))
+	}
+	return errors.Join(c.ImportImage(ctx, file), os.RemoveAll(dir))
 }
 
 func (c *Cluster) importPause(ctx context.Context) error {

@@ -121,39 +121,35 @@ var tunables = map[string]string{
 	"kernel/keys/root_maxbytes": "25000000",
 }
 
-// makeMounts gives the cluster folders of its own where programs have their
-// folders built in, and the settings that the kubelet wants to see.
+// ownFolders are those of the machine that a cluster does not see: programs
+// have folders below them built in, and the cluster has its own in their place.
+// Folders deeper down would have to be made on the machine to be mounted over.
+var ownFolders = []string{"/run", "/var/lib", "/var/log"}
+
+// makeMounts gives the cluster its own folders, and the settings that the
+// kubelet wants to see.
 func (c *Cluster) makeMounts() error {
-	fixed := map[string]string{
-		"/run":                filepath.Join(c.run, "fixed", "run"),
-		"/var/lib/kubelet":    filepath.Join(c.run, "kubelet"),
-		"/var/lib/cni":        filepath.Join(c.run, "fixed", "cni"),
-		"/var/log/pods":       filepath.Join(c.logs, "pods"),
-		"/var/log/containers": filepath.Join(c.run, "fixed", "containers"),
-	}
-	for target, source := range fixed {
-		if err := os.MkdirAll(source, 0o755); err != nil {
-			return fmt.Errorf("make folders for the cluster: %w", err)
+	sources := map[string]string{"/var/log": c.logs} // the kubelet's logs of pods belong to the others
+	for _, target := range ownFolders {
+		if strings.HasPrefix(c.config.Dir, target+"/") {
+			return fmt.Errorf("%s is below %s, which the cluster has for itself: choose another folder", c.config.Dir, target)
 		}
-		err := os.Mkdir(target, 0o755)
-		if err == nil {
-			c.made = append(c.made, target)
-		} else if !errors.Is(err, os.ErrExist) {
-			return fmt.Errorf("make a folder to mount over: %w", err)
+		if sources[target] == "" {
+			sources[target] = filepath.Join(c.run, "own", target)
+		}
+		if err := os.MkdirAll(sources[target], 0o755); err != nil {
+			return fmt.Errorf("make the cluster's own %s: %w", target, err)
 		}
 	}
-	settings := filepath.Join(c.run, "fixed", "tunables")
+	settings := filepath.Join(c.run, "own", "tunables")
 	for name, value := range tunables {
 		file := filepath.Join(settings, name)
 		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(value+"\n"), 0o644)); err != nil {
 			return fmt.Errorf("write the settings that the kubelet is shown: %w", err)
 		}
 	}
-	if strings.HasPrefix(c.run, "/run/") {
-		return fmt.Errorf("%s is below /run, which the cluster has for itself: choose another folder", c.run)
-	}
 	return c.ns.inside(func() error {
-		for target, source := range fixed {
+		for target, source := range sources {
 			if err := unix.Mount(source, target, "", unix.MS_BIND, ""); err != nil {
 				return fmt.Errorf("mount %s: %w", target, err)
 			}

@@ -127,7 +127,8 @@ func (p *process) signal(signal unix.Signal) error {
 }
 
 // Exec runs a program of the machine inside the cluster's namespaces and
-// returns what it printed. If it fails, the error carries what it complained of.
+// returns what it printed. It sees the machine's files, but for those below
+// /run, /var/lib and /var/log, which the cluster has for itself. If it fails, the error carries what it complained of.
 func (c *Cluster) Exec(ctx context.Context, program string, args ...string) (string, error) {
 	path, err := exec.LookPath(program)
 	if err != nil {
