@@ -46,9 +46,15 @@ type cluster struct {
 
 	mu      sync.Mutex
 	agents  map[types.UID]*agentProcess
-	watches []chan struct{}
+	watches []*awaited
 	// shown are the server's certificates, if not one of ours.
 	shown []tls.Certificate
+}
+
+// awaited is a number of watches that are to begin, and what is closed then.
+type awaited struct {
+	left  int
+	begun chan struct{}
 }
 
 type agentProcess struct {
@@ -75,12 +81,7 @@ func newCluster(t testing.TB) *cluster {
 	c.client.PrependReactor("delete", "pods", c.checkPreconditions)
 	c.client.PrependWatchReactor("pods", func(action clienttesting.Action) (bool, watch.Interface, error) {
 		w, err := c.client.Tracker().Watch(action.GetResource(), action.GetNamespace())
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for _, watching := range c.watches {
-			close(watching)
-		}
-		c.watches = nil
+		c.watchBegins()
 		return true, w, err
 	})
 	t.Cleanup(c.close)
@@ -102,14 +103,24 @@ func (c *cluster) checkPreconditions(action clienttesting.Action) (bool, runtime
 	return false, nil, nil
 }
 
-// awaitWatch returns a channel that is closed when the next watch has begun:
-// what happens between a list and a watch, the fake does not tell.
-func (c *cluster) awaitWatch() <-chan struct{} {
+// awaitWatch returns a channel that is closed when so many watches more have
+// begun: what happens between a list and a watch, the fake does not tell.
+func (c *cluster) awaitWatch(watches int) <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	watching := make(chan struct{})
-	c.watches = append(c.watches, watching)
-	return watching
+	next := &awaited{left: watches, begun: make(chan struct{})}
+	c.watches = append(c.watches, next)
+	return next.begun
+}
+
+func (c *cluster) watchBegins() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, next := range c.watches {
+		if next.left--; next.left == 0 {
+			close(next.begun)
+		}
+	}
 }
 
 // credentials are the runtime's.

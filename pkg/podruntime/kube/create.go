@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -36,6 +38,10 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 }
 
 func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
+	if !slices.Contains(r.config.Namespaces, corev1.NamespaceAll) && !slices.Contains(r.config.Namespaces, spec.Namespace) {
+		return podruntime.Pod{}, fmt.Errorf("%w: this server makes pods in other namespaces only: %s",
+			podruntime.ErrInvalid, strings.Join(r.config.Namespaces, ", "))
+	}
 	credentials, err := r.config.Credentials()
 	if err != nil {
 		return podruntime.Pod{}, fmt.Errorf("the server's certificates: %w", err)

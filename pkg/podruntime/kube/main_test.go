@@ -196,7 +196,7 @@ func startOn(t testing.TB, c *cluster, changes ...func(*Config)) *harness {
 	h := &harness{recorder: newRecorder(t), cluster: c, runtime: r, config: config}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	watching := c.awaitWatch()
+	watching := c.awaitWatch(max(1, len(config.Namespaces)))
 	go func() { ended <- r.Run(ctx, h.recorder) }()
 	h.stop = sync.OnceFunc(func() {
 		cancel()

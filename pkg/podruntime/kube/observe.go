@@ -62,6 +62,9 @@ func (r *Runtime) adopt(ctx context.Context, registrations []cache.DoneChecker) 
 
 // observe takes in a pod as the cluster has it.
 func (r *Runtime) observe(seen *corev1.Pod) {
+	if !podspec.Ours(seen) {
+		return
+	}
 	read, status := podspec.Read(seen), phase.Assess(seen)
 	r.mu.Lock()
 	defer r.mu.Unlock()

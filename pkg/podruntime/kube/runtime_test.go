@@ -270,6 +270,32 @@ func TestReplacedUnseen(t *testing.T) {
 	}
 }
 
+// TestOthersPods has somebody give his own pod our labels.
+func TestOthersPods(t *testing.T) {
+	h := start(t)
+	theirs := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Labels: map[string]string{
+		podruntime.LabelPool: "pool", podruntime.LabelPoolUID: "pool-uid", podruntime.LabelTemplateHash: "hash",
+	}}}
+	if _, err := h.cluster.client.CoreV1().Pods(space).Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	// The watch tells in order, so theirs was seen when this one is.
+	h.ready("ours")
+	if told := h.told("theirs"); told != nil {
+		t.Errorf("told: %+v", told)
+	}
+}
+
+func TestNamespaces(t *testing.T) {
+	h := start(t, func(c *Config) { c.Namespaces = []string{"elsewhere", space} })
+	h.ready("a")
+	other := spec("b")
+	other.Namespace = "third"
+	if _, err := h.runtime.Create(t.Context(), other); !errors.Is(err, podruntime.ErrInvalid) || !strings.Contains(err.Error(), "elsewhere, space") {
+		t.Errorf("Create in a namespace that is not watched: %v", err)
+	}
+}
+
 func TestRunIsCalledOnce(t *testing.T) {
 	h := start(t)
 	if err := h.runtime.Run(t.Context(), newRecorder(t)); err == nil {

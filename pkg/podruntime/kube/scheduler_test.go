@@ -58,7 +58,7 @@ func schedule(t *testing.T, c *cluster, api *schedulertest.API) (stop func()) {
 	api.SetReserver(s)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	watching := c.awaitWatch()
+	watching := c.awaitWatch(1)
 	go func() { ended <- s.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		api.SetReserver(nil)

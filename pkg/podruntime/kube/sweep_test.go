@@ -150,10 +150,7 @@ func TestDeletedUnseen(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	c := newCluster(t)
 	c.client.PrependWatchReactor("pods", func(clienttesting.Action) (bool, watch.Interface, error) {
-		for _, watching := range c.watches {
-			close(watching)
-		}
-		c.watches = nil
+		c.watchBegins()
 		return true, watch.NewFake(), nil
 	})
 	h := startOn(t, c, func(c *Config) { c.Clock = clock })

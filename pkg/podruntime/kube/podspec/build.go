@@ -239,13 +239,14 @@ func Read(pod *corev1.Pod) podruntime.Pod {
 	}
 }
 
-// Executor returns the name of the container in which steps run.
-func Executor(pod *corev1.Pod) string {
-	if name := pod.Annotations[AnnotationContainer]; name != "" || len(pod.Spec.Containers) == 0 {
-		return name
-	}
-	return pod.Spec.Containers[executorOf(&pod.Spec)].Name
+// Ours says that a pod was made by Build. A label alone does not say so: anybody
+// may have copied it.
+func Ours(pod *corev1.Pod) bool {
+	return pod.Labels[podruntime.LabelPoolUID] != "" && pod.Annotations[AnnotationContainer] != ""
 }
+
+// Executor returns the name of the container in which steps run in a pod of ours.
+func Executor(pod *corev1.Pod) string { return pod.Annotations[AnnotationContainer] }
 
 func invalid(field, problem string) error {
 	return fmt.Errorf("%w: %s: %s", podruntime.ErrInvalid, field, problem)
