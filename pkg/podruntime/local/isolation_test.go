@@ -89,6 +89,29 @@ func TestPodsDoNotSeeEachOther(t *testing.T) {
 	}
 }
 
+// TestWorkDirOfTheMachine has steps run where the machine has files of its own:
+// they are not shown, and stay as they are.
+func TestWorkDirOfTheMachine(t *testing.T) {
+	needContainers(t)
+	const dir = "/usr/local"
+	before, err := os.ReadDir(dir)
+	if err != nil {
+		t.Skipf("the machine has no %s: %v", dir, err)
+	}
+	f := start(t, Config{Dir: t.TempDir()})
+	defer f.removeAll()
+	spec := hostSpec("one")
+	spec.WorkDir = dir
+	out, code := f.run(f.create(spec), "ls -A; echo mine > file && cat file")
+	if code != 0 || out != "mine\n" {
+		t.Errorf("exit code %d, output %q", code, out)
+	}
+	after, err := os.ReadDir(dir)
+	if err != nil || len(after) != len(before) {
+		t.Errorf("the machine's %s had %d entries and has %d, %v", dir, len(before), len(after), err)
+	}
+}
+
 func TestHostImageNeedsPermission(t *testing.T) {
 	r := &Runtime{config: Config{}, state: running, pods: map[podruntime.Key]*pod{}}
 	_, err := r.Create(t.Context(), hostSpec("one"))
