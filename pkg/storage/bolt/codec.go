@@ -3,7 +3,6 @@ package bolt
 import (
 	"context"
 	"fmt"
-	"reflect"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apiserver/pkg/storage"
@@ -48,19 +47,6 @@ func (c *objectCodec) decodeInto(data []byte, into runtime.Object, rev int64) er
 		return &corruptError{problem: undecodable, rev: rev, err: err}
 	}
 	return c.setRevision(into, rev)
-}
-
-// deliver sets out to an object that is stored as data, at revision rev. If they
-// are of one type, it does so without decoding: out then shares what obj points
-// to, so the caller of the store must be done with obj. That it is, since what
-// was passed to be written is the writer's only until the answer.
-func (c *objectCodec) deliver(obj, out runtime.Object, data []byte, rev int64) error {
-	from, to := reflect.ValueOf(obj), reflect.ValueOf(out)
-	if from.Type() != to.Type() || from.Kind() != reflect.Pointer {
-		return c.decodeInto(data, out, rev)
-	}
-	to.Elem().Set(from.Elem())
-	return c.setRevision(out, rev)
 }
 
 // decode returns the object that data holds, without a revision.

@@ -12,7 +12,8 @@ import (
 )
 
 // Create implements storage.Interface. When it returns, the object is on disk.
-// The object in out may share memory with obj.
+// The object in out is decoded from what was stored, which is not always what
+// was passed: times, for one, are stored in seconds.
 func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object, ttl uint64) error {
 	key, err := s.prepareKey(key, false)
 	if err != nil {
@@ -48,7 +49,7 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if out == nil {
 		return nil
 	}
-	return s.codec.deliver(obj, out, data, entry.ModRev)
+	return s.codec.decodeInto(data, out, entry.ModRev)
 }
 
 // encode serializes an object without what is not stored: its revision.

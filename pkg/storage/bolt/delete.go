@@ -60,6 +60,6 @@ func (s *Store) Delete(
 		if l.wantCorrupt {
 			return nil
 		}
-		return s.codec.deliver(st.obj, out, st.data, deleted.ModRev)
+		return s.codec.decodeInto(st.data, out, deleted.ModRev)
 	}
 }

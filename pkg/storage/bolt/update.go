@@ -16,8 +16,7 @@ import (
 
 // GuaranteedUpdate implements storage.Interface. It retries only when another
 // write came first, with the state that write left. A result that serializes
-// to what is stored already writes nothing, and does not prolong a TTL. The
-// object in destination may share memory with what tryUpdate returned.
+// to what is stored already writes nothing, and does not prolong a TTL.
 func (s *Store) GuaranteedUpdate(
 	ctx context.Context, key string, destination runtime.Object, ignoreNotFound bool,
 	preconditions *storage.Preconditions, tryUpdate storage.UpdateFunc, cachedExistingObject runtime.Object,
@@ -82,7 +81,7 @@ func (s *Store) tryUpdate(ctx context.Context, st *state, u update) error {
 		return err
 	}
 	if st.entry.ModRev != 0 && !st.stale && bytes.Equal(data, st.data) && slices.Equal(tags, st.entry.Tags) {
-		return s.codec.deliver(obj, u.out, st.data, st.entry.ModRev)
+		return s.codec.decodeInto(st.data, u.out, st.entry.ModRev)
 	}
 	raw, err := s.codec.seal(ctx, u.key, data)
 	if err != nil {
@@ -94,5 +93,5 @@ func (s *Store) tryUpdate(ctx context.Context, st *state, u update) error {
 		return apiError(err)
 	}
 	s.track(entry)
-	return s.codec.deliver(obj, u.out, data, entry.ModRev)
+	return s.codec.decodeInto(data, u.out, entry.ModRev)
 }
