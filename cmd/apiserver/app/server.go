@@ -52,6 +52,7 @@ func Run(ctx context.Context, o *options.Options, version string) (err error) {
 	if err := os.MkdirAll(o.DataDir, 0o700); err != nil {
 		return fmt.Errorf("make the data directory: %w", err)
 	}
+	settle := easeStart()
 	db, err := openStorage(ctx, o)
 	if err != nil {
 		return err
@@ -65,6 +66,7 @@ func Run(ctx context.Context, o *options.Options, version string) (err error) {
 	if err != nil {
 		return err
 	}
+	s.settle = settle
 	return s.run(ctx)
 }
 
@@ -106,6 +108,8 @@ type server struct {
 	encryption *encryption
 	scheduler  *scheduler.Scheduler
 	api        *genericapiserver.GenericAPIServer
+	// settle ends what makes the start quick.
+	settle     func()
 	kubeconfig string
 	address    string
 }
@@ -278,6 +282,10 @@ func (s *server) run(ctx context.Context) error {
 
 	group.Go(func() error {
 		s.encryption.run(background)
+		return nil
+	})
+	group.Go(func() error {
+		settleWhenReady(background, clock.RealClock{}, s.scheduler.Ready, s.settle)
 		return nil
 	})
 	group.Go(func() error { return s.compactor.Run(background) })
