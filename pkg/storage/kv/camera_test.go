@@ -56,7 +56,13 @@ func lastOf(tx *bolt.Tx, name string) (key, value []byte) {
 	if name != logName {
 		return nil, nil
 	}
-	return tx.Bucket(logBucket).Cursor().Last()
+	// Forward, because Cursor.Last goes round for ever in a transaction that has
+	// emptied all pages of a bucket.
+	c := tx.Bucket(logBucket).Cursor()
+	for k, v := c.First(); k != nil; k, v = c.Next() {
+		key, value = k, v
+	}
+	return key, value
 }
 
 func (c *camera) shoot(db *DB, rev int64, moment string) {
