@@ -174,9 +174,6 @@ func (w *watcher) next(ctx, wait context.Context) error {
 		return err
 	}
 	for _, e := range events {
-		if !w.recursive && e.Key != w.key {
-			continue
-		}
 		out, err := w.convert(ctx, e)
 		if err != nil {
 			return err
