@@ -39,7 +39,7 @@ func TestFlippedBytes(t *testing.T) {
 			t.Errorf("Close: %v", err)
 		}
 	}
-	if refused < flips/4 {
+	if refused < flips/20 { // most bits of a page are free space: how many depends on the timing of commits
 		t.Errorf("only %d of %d flips were found", refused, flips)
 	}
 }
