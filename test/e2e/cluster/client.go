@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -44,10 +43,27 @@ func (c *Cluster) Kubeconfig(user string, groups ...string) (string, error) {
 		return "", fmt.Errorf("make the folder of kubeconfigs: %w", err)
 	}
 	file := filepath.Join(dir, user)
-	if err := clientcmd.WriteToFile(*config, file); err != nil {
+	if err := replaceKubeconfig(file, config); err != nil {
 		return "", fmt.Errorf("write the kubeconfig of %s: %w", user, err)
 	}
 	return file, nil
+}
+
+// replaceKubeconfig writes a kubeconfig in place of one that may be being read.
+func replaceKubeconfig(file string, config *clientcmdapi.Config) error {
+	content, err := clientcmd.Write(*config)
+	if err != nil {
+		return err
+	}
+	next, err := os.CreateTemp(filepath.Dir(file), ".new-")
+	if err != nil {
+		return err
+	}
+	_, err = next.Write(content)
+	if err = errors.Join(err, next.Close()); err != nil {
+		return errors.Join(err, os.Remove(next.Name()))
+	}
+	return os.Rename(next.Name(), file)
 }
 
 // RESTConfig is that of a user of some groups, for clients in the test's own
@@ -77,17 +93,6 @@ func (c *Cluster) Client(user string, groups ...string) (*kubernetes.Clientset, 
 // HTTPClient reaches pods and Services by their addresses. It keeps no connection open.
 func (c *Cluster) HTTPClient() *http.Client {
 	return &http.Client{Transport: &http.Transport{DialContext: c.DialContext, DisableKeepAlives: true}}
-}
-
-// Kubectl runs the cluster's own kubectl for a user without groups, and returns
-// what it printed. If it fails, the error carries what it complained of.
-func (c *Cluster) Kubectl(ctx context.Context, user string, args ...string) (string, error) {
-	config, err := c.Kubeconfig(user)
-	if err != nil {
-		return "", err
-	}
-	cache := filepath.Join(c.run, "kubectl-cache")
-	return c.Exec(ctx, c.programs["kubectl"], append([]string{"--kubeconfig=" + config, "--cache-dir=" + cache}, args...)...)
 }
 
 // httpClientFor is a client with a user's certificate, for paths that are no resources.

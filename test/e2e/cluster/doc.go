@@ -23,7 +23,7 @@
 // # Reaching it
 //
 // Nothing outside the namespaces reaches the cluster by address. Processes are
-// started inside by Exec and Kubectl; connections of the test itself are opened
+// started inside by Run, Exec and Kubectl; connections of the test itself are opened
 // inside by DialContext, which RESTConfig and HTTPClient use.
 //
 // # Concurrency

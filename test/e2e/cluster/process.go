@@ -1,7 +1,6 @@
 package cluster
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -124,26 +123,4 @@ func (p *process) signal(signal unix.Signal) error {
 	}
 	<-p.exited
 	return err
-}
-
-// Exec runs a program of the machine inside the cluster's namespaces and
-// returns what it printed. It sees the machine's files, but for those below
-// /run, /var/lib and /var/log, which the cluster has for itself. If it fails, the error carries what it complained of.
-func (c *Cluster) Exec(ctx context.Context, program string, args ...string) (string, error) {
-	path, err := exec.LookPath(program)
-	if err != nil {
-		return "", err
-	}
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir = c.run
-	cmd.WaitDelay = stopTimeout
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	if err := c.ns.inside(cmd.Start); err != nil {
-		return "", fmt.Errorf("start %s: %w", program, err)
-	}
-	if err := cmd.Wait(); err != nil {
-		return stdout.String(), fmt.Errorf("%s: %w\n%s", cmd, err, stderr.String())
-	}
-	return stdout.String(), nil
 }
