@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -33,12 +34,7 @@ func newNamespace(t *testing.T, admin kubernetes.Interface, prefix string) strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		err := admin.CoreV1().Namespaces().Delete(context.Background(), namespace.Name, metav1.DeleteOptions{})
-		if err != nil {
-			t.Errorf("delete namespace %s: %v", namespace.Name, err)
-		}
-	})
+	t.Cleanup(func() { removeNamespace(t, admin, namespace.Name) })
 	eventually(t, "the default account is there", func(ctx context.Context) error {
 		_, err := admin.CoreV1().ServiceAccounts(namespace.Name).Get(ctx, "default", metav1.GetOptions{})
 		return err
@@ -80,14 +76,27 @@ func startWebPod(t *testing.T, admin kubernetes.Interface, namespace, name strin
 // eventually waits until a check holds, and fails the test if it does not in time.
 func eventually(t *testing.T, what string, check func(context.Context) error) {
 	t.Helper()
-	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), poll, patience, true, func(ctx context.Context) (bool, error) {
-		last = check(ctx)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := until(ctx, check); err != nil {
+		t.Fatalf("wait until %s: %v", what, err)
+	}
+}
+
+// until waits until a check holds or ctx ends. Its error is then what was wrong
+// at the end.
+func until(ctx context.Context, check func(context.Context) error) error {
+	last := errors.New("never checked")
+	err := wait.PollUntilContextCancel(ctx, poll, true, func(ctx context.Context) (bool, error) {
+		if failed := check(ctx); failed == nil || ctx.Err() == nil {
+			last = failed
+		}
 		return last == nil, nil
 	})
 	if err != nil {
-		t.Fatalf("wait until %s: %v: %v", what, err, last)
+		return fmt.Errorf("%w: %w", err, last)
 	}
+	return nil
 }
 
 // get returns what a URL inside the cluster answers.

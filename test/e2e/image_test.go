@@ -3,7 +3,6 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -15,22 +14,11 @@ import (
 	"arl.io/arl/test/e2e/cluster"
 )
 
-// productImage is the name that "make e2e" gives the product's image. Its file
-// is named by the environment.
-const (
-	productImage = "arl.io/arl:e2e"
-	productFile  = "ARL_IMAGE"
-)
-
 // TestProductImage runs both programs of the product's image as strictly as a
 // namespace can demand: by the restricted profile, with a root file system
 // that cannot be written, on a volume that only its group may write.
 func TestProductImage(t *testing.T) {
-	file := os.Getenv(productFile)
-	if file == "" {
-		t.Fatalf("%s does not name the archive of the product's image: run the tests by make e2e", productFile)
-	}
-	if err := shared.ImportImage(t.Context(), file); err != nil {
+	if err := importProduct(); err != nil {
 		t.Fatal(err)
 	}
 	admin := clientOf(t, cluster.Admin)

@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	authorizationv1 "k8s.io/api/authorization/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"arl.io/arl/pkg/generated/clientset/versioned"
+	client "arl.io/arl/pkg/generated/clientset/versioned/typed/arl/v1alpha1"
+	"arl.io/arl/test/e2e/cluster"
+)
+
+// Options of requests that ask for nothing special.
+var (
+	createNow  = metav1.CreateOptions{}
+	patchNow   = metav1.PatchOptions{}
+	deleteNow  = metav1.DeleteOptions{}
+	getNow     = metav1.GetOptions{}
+	everything = metav1.ListOptions{}
+)
+
+// tenant is a namespace of its own for one test, and a user who has the built-in role
+// "edit" there and no right anywhere else. Everything a tenant does is done as
+// that user, through kube-apiserver.
+//
+//	newTenant(t)                             installs the product if need be, and makes a tenant
+//	n.pools() n.sandboxes() n.tasks()        the generated typed clients
+//	n.core                                   Kubernetes' own kinds
+//	n.fillPool(busyPool(name, n))            a pool, and waits until its pods are ready
+//	n.createSandbox(sandboxOf(name, pool))   returns what the server answered
+//	n.awaitSandbox(name, phase) n.awaitEnd(task) n.awaitPool(name, ready)
+//	n.perform(taskIn(sandbox, name, shell(step, script)))   runs a task to its end
+//	n.output(sandbox, script)                the same for one that must succeed
+//	n.kubectl().run(args, words...) .with(stdin, args, words...) .fail(...) .watch(...)
+//
+// For a cluster's admin there are clientOf(t, cluster.Admin) and
+// shared.Kubectl, for the server awaitServed(t), serverPod(t) and the names in
+// deploy_test.go.
+type tenant struct {
+	t         *testing.T
+	namespace string
+	user      string
+	arl       versioned.Interface
+	core      kubernetes.Interface
+}
+
+// newTenant makes a tenant on the shared installation. Its namespace goes with
+// the test, which fails if anything of it cannot be removed.
+func newTenant(t *testing.T) *tenant {
+	t.Helper()
+	if err := deployed(); err != nil {
+		t.Fatal(err)
+	}
+	awaitServed(t)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(serverState(context.Background()))
+		}
+	})
+	admin := clientOf(t, cluster.Admin)
+	namespace := newNamespace(t, admin, "tenant")
+	n := &tenant{t: t, namespace: namespace, user: "user-of-" + namespace}
+	grant(t, admin, namespace, n.user, "edit")
+	n.arl, n.core = arlClientOf(t, n.user), clientOf(t, n.user)
+	n.awaitRights()
+	return n
+}
+
+// arlClientOf returns a client of our kinds for a user of some groups.
+func arlClientOf(t *testing.T, user string, groups ...string) *versioned.Clientset {
+	t.Helper()
+	config, err := shared.RESTConfig(user, groups...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	arl, err := versioned.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return arl
+}
+
+// grant gives a user a ClusterRole in a namespace.
+func grant(t *testing.T, admin kubernetes.Interface, namespace, user, role string) {
+	t.Helper()
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: user + "-" + role},
+		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: rbacv1.UserKind, Name: user}},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role},
+	}
+	if _, err := admin.RbacV1().RoleBindings(namespace).Create(t.Context(), binding, createNow); err != nil {
+		t.Fatalf("grant %s to %s: %v", role, user, err)
+	}
+}
+
+// awaitRights waits until kube-apiserver has taken up what the user may do. It asks
+// kube-apiserver and not our server, which would keep a refusal for some seconds.
+func (n *tenant) awaitRights() {
+	n.t.Helper()
+	eventually(n.t, n.user+" may make sandboxes", func(ctx context.Context) error {
+		review, err := n.core.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
+			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
+				Namespace: n.namespace, Verb: "create", Group: "arl.io", Resource: "sandboxes",
+			}},
+		}, createNow)
+		if err == nil && !review.Status.Allowed {
+			err = fmt.Errorf("refused: %s", review.Status.Reason)
+		}
+		return err
+	})
+}
+
+// removeNamespace deletes a namespace, unless that has been done, and waits
+// until it is gone: so the next test finds a quiet cluster.
+func removeNamespace(t *testing.T, admin kubernetes.Interface, namespace string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), removal)
+	defer cancel()
+	err := admin.CoreV1().Namespaces().Delete(ctx, namespace, deleteNow)
+	if err != nil && !apierrors.IsNotFound(err) {
+		t.Errorf("delete namespace %s: %v", namespace, err)
+		return
+	}
+	if err := awaitNoNamespace(ctx, admin, namespace); err != nil {
+		t.Error(err)
+	}
+}
+
+// awaitNoNamespace waits until a namespace that was deleted is gone. The error
+// says what is left in it.
+func awaitNoNamespace(ctx context.Context, admin kubernetes.Interface, name string) error {
+	var last *corev1.Namespace
+	err := until(ctx, func(ctx context.Context) error {
+		namespace, err := admin.CoreV1().Namespaces().Get(ctx, name, getNow)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		if err == nil {
+			last, err = namespace, fmt.Errorf("namespace %s is there", name)
+		}
+		return err
+	})
+	if err != nil && last != nil {
+		err = fmt.Errorf("%w: %+v", err, last.Status.Conditions)
+	}
+	return err
+}
+
+func (n *tenant) pools() client.WarmPoolInterface {
+	return n.arl.ArlV1alpha1().WarmPools(n.namespace)
+}
+
+func (n *tenant) sandboxes() client.SandboxInterface {
+	return n.arl.ArlV1alpha1().Sandboxes(n.namespace)
+}
+
+func (n *tenant) tasks() client.TaskInterface {
+	return n.arl.ArlV1alpha1().Tasks(n.namespace)
+}
