@@ -1,12 +1,12 @@
-// Package pki makes the certificates of a standalone server: a certificate
-// authority of its own, a serving certificate, and client certificates. They
-// are files in one directory; private keys are readable by their owner alone.
+// Package pki makes the certificates of a server: a certificate authority of its
+// own, a serving certificate, and client certificates. They are files in one
+// directory; private keys are readable by their owner alone.
 //
 // It trusts what it finds: a certificate that is still good is left as it is,
 // so a restart breaks no client. One that is about to expire, does not cover the names
 // asked for, or was signed by another authority is made anew. The authority
 // itself is never replaced silently: once it has expired, the error says what
-// to delete.
+// to delete. A Ring is for those who can tell others of a new authority in time.
 package pki
 
 import (
@@ -93,6 +93,10 @@ func (a *Authority) CAFile() string { return a.pair("ca").CertFile }
 // Serving returns a serving certificate for the hosts, which are DNS names or
 // IP addresses, under the given file name.
 func (a *Authority) Serving(name string, hosts []string) (Pair, error) {
+	return a.serving(a.pair(name), hosts)
+}
+
+func (a *Authority) serving(pair Pair, hosts []string) (Pair, error) {
 	template := &x509.Certificate{
 		Subject:     pkix.Name{CommonName: "arl-apiserver"},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
@@ -104,22 +108,21 @@ func (a *Authority) Serving(name string, hosts []string) (Pair, error) {
 			template.DNSNames = append(template.DNSNames, host)
 		}
 	}
-	return a.ensureLeaf(name, template)
+	return a.ensureLeaf(pair, template)
 }
 
 // Client returns a client certificate for a user with groups, under the given file name.
 func (a *Authority) Client(name, user string, groups []string) (Pair, error) {
-	return a.ensureLeaf(name, &x509.Certificate{
+	return a.ensureLeaf(a.pair(name), &x509.Certificate{
 		Subject:     pkix.Name{CommonName: user, Organization: groups},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
 }
 
-func (a *Authority) pair(name string) Pair {
-	return Pair{
-		CertFile: filepath.Join(a.dir, name+".crt"),
-		KeyFile:  filepath.Join(a.dir, name+".key"),
-	}
+func (a *Authority) pair(name string) Pair { return pairIn(a.dir, name) }
+
+func pairIn(dir, name string) Pair {
+	return Pair{CertFile: filepath.Join(dir, name+".crt"), KeyFile: filepath.Join(dir, name+".key")}
 }
 
 func (a *Authority) createCA(pair Pair) error {
@@ -129,7 +132,7 @@ func (a *Authority) createCA(pair Pair) error {
 	}
 	now := a.clock.Now()
 	template := &x509.Certificate{
-		Subject:               pkix.Name{CommonName: fmt.Sprintf("arl-standalone-ca@%d", now.Unix())},
+		Subject:               pkix.Name{CommonName: fmt.Sprintf("arl-ca@%d", now.Unix())},
 		NotBefore:             now.Add(-backdate),
 		NotAfter:              now.Add(caLifetime),
 		KeyUsage:              x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
@@ -145,8 +148,7 @@ func (a *Authority) createCA(pair Pair) error {
 	return store(pair, crt, key)
 }
 
-func (a *Authority) ensureLeaf(name string, template *x509.Certificate) (Pair, error) {
-	pair := a.pair(name)
+func (a *Authority) ensureLeaf(pair Pair, template *x509.Certificate) (Pair, error) {
 	if crt, _, err := load(pair); err == nil && a.stillGood(crt, template) {
 		return pair, nil
 	}
