@@ -13,6 +13,7 @@ import (
 	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/cmd/apiserver/app/pki"
 	"arl.io/arl/cmd/apiserver/app/storagecmd"
 )
 
@@ -31,6 +32,9 @@ func NewCommand(ctx context.Context, version string) *cobra.Command {
 A WarmPool keeps pods started and idle, a Sandbox claims one of them, and a
 Task runs steps in a sandbox. All three are Kubernetes resources of the group
 arl.io, so kubectl and every Kubernetes client work with them.
+
+In a cluster it stands behind the cluster's API server, which an APIService
+tells of it: pods are the cluster's, and so are users and what they may do.
 
 With --standalone it needs no cluster and no Docker: pods are containers on
 this machine, and kubectl uses the kubeconfig written to the data directory.`,
@@ -56,7 +60,7 @@ this machine, and kubectl uses the kubeconfig written to the data directory.`,
 	plain := &cobra.Command{}
 	subcommands := []*cobra.Command{
 		newDoctorCommand(), newPurgeCommand(),
-		storagecmd.New(storagecmd.Layout{Storage: storageDir, PKI: pkiDir, Kubeconfig: kubeconfigName}),
+		storagecmd.New(storagecmd.Layout{Storage: storageDir, PKI: pkiDir, Kubeconfig: pki.KubeconfigName}),
 	}
 	for _, sub := range subcommands {
 		// Theirs would be the server's flags otherwise.

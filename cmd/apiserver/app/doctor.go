@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/cmd/apiserver/app/standalone"
 	"arl.io/arl/pkg/podruntime/local/doctor"
 )
 
@@ -23,7 +24,7 @@ func newDoctorCommand() *cobra.Command {
 				return err
 			}
 			report := doctor.Run(cmd.Context(), doctor.Config{
-				Dir:       filepath.Join(o.DataDir, runtimeDir),
+				Dir:       filepath.Join(o.DataDir, standalone.RuntimeDir),
 				AgentPath: o.Runtime.AgentPath,
 			})
 			if _, err := report.WriteTo(cmd.OutOrStdout()); err != nil {

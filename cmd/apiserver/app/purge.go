@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/cmd/apiserver/app/standalone"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local"
 	"arl.io/arl/pkg/storage/kv"
@@ -55,7 +56,7 @@ func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	pods, err := local.New(ctx, local.Config{Dir: filepath.Join(o.DataDir, runtimeDir), AgentPath: o.Runtime.AgentPath})
+	pods, err := local.New(ctx, local.Config{Dir: filepath.Join(o.DataDir, standalone.RuntimeDir), AgentPath: o.Runtime.AgentPath})
 	if err != nil {
 		return fmt.Errorf("set up the container runtime: %w", err)
 	}

@@ -20,25 +20,23 @@ import (
 	"k8s.io/utils/clock"
 
 	"arl.io/arl/cmd/apiserver/app/options"
-	"arl.io/arl/cmd/apiserver/app/pki"
 	"arl.io/arl/cmd/apiserver/app/storageapi"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/apiserver"
 	"arl.io/arl/pkg/apiserver/inprocess"
 	"arl.io/arl/pkg/generated/clientset/versioned"
 	"arl.io/arl/pkg/generated/informers/externalversions"
-	"arl.io/arl/pkg/podruntime/local"
+	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler"
 	"arl.io/arl/pkg/storage/bolt"
 	"arl.io/arl/pkg/storage/kv"
 	storagemetrics "arl.io/arl/pkg/storage/metrics"
 )
 
-// Folders of the data directory.
+// Folders of the data directory, beside that of the standalone mode's containers.
 const (
 	storageDir = "storage"
 	pkiDir     = "pki"
-	runtimeDir = "runtime"
 )
 
 // Run serves until ctx ends and everything has stopped, or something failed
@@ -109,9 +107,8 @@ type server struct {
 	scheduler  *scheduler.Scheduler
 	api        *genericapiserver.GenericAPIServer
 	// settle ends what makes the start quick.
-	settle     func()
-	kubeconfig string
-	address    string
+	settle func()
+	mode   mode
 }
 
 func newServer(ctx context.Context, o *options.Options, version string, opened *database) (_ *server, err error) {
@@ -125,8 +122,15 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 		}),
 	}
 	config := apiserver.NewConfig(version)
-	if err := s.applyGeneric(&config.GenericConfig.Config, o, clk); err != nil {
+	if s.mode, err = newMode(o, clk); err != nil {
 		return nil, err
+	}
+	applyLimits(&config.GenericConfig.Config, o)
+	if err := s.mode.Apply(ctx, config.GenericConfig); err != nil {
+		return nil, err
+	}
+	if err := o.Audit.ApplyTo(&config.GenericConfig.Config); err != nil {
+		return nil, fmt.Errorf("set up audit: %w", err)
 	}
 	if s.encryption, err = newEncryption(ctx, o.Encryption, config.GenericConfig.APIServerID); err != nil {
 		return nil, err
@@ -149,13 +153,18 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 		StorageVersion:     v1alpha1.SchemeGroupVersion,
 		TransformerFor:     s.encryption.transformerFor,
 		ObjectCountTracker: config.GenericConfig.StorageObjectCountTracker,
+		GarbageCollector:   s.mode.GarbageCollected(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up storage: %w", err)
 	}
 	config.GenericConfig.RESTOptionsGetter = storage
 	self := inprocess.New()
-	if s.scheduler, err = newScheduler(ctx, o, selfConfig(config.GenericConfig.LoopbackClientConfig, self), clk); err != nil {
+	pods, err := s.mode.NewRuntime(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if s.scheduler, err = newScheduler(o, pods, selfConfig(config.GenericConfig.LoopbackClientConfig, self), clk); err != nil {
 		return nil, err
 	}
 	config.Extra.Allocator = s.scheduler
@@ -167,39 +176,18 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	}
 	s.encryption.report(ctx)
 	s.api.ShutdownTimeout = o.ShutdownTimeout
-	serveCoreV1(s.api)
+	s.mode.Install(s.api)
 	storageapi.Install(s.api.Handler.NonGoRestfulMux, db)
 	self.Serve(s.api.Handler)
 	return s, nil
 }
 
-// applyGeneric fills the generic server's config from the options: certificates,
-// the listener, who may do what, limits and audit.
-func (s *server) applyGeneric(config *genericapiserver.Config, o *options.Options, clk clock.PassiveClock) error {
-	ca, err := pki.Ensure(filepath.Join(o.DataDir, pkiDir), clk)
-	if err != nil {
-		return err
-	}
-	if err := applyCertificates(config, o.Serving, ca); err != nil {
-		return err
-	}
-	if err := applyAccess(config, ca); err != nil {
-		return err
-	}
-	s.address = clientAddress(o.Serving.BindAddress, o.Serving.BindPort)
-	config.ExternalAddress = s.address
+// applyLimits bounds what is answered at the same time, and how long a stopping
+// server waits. Fairness among users reckons with it, so it comes first.
+func applyLimits(config *genericapiserver.Config, o *options.Options) {
 	config.MaxRequestsInFlight = o.MaxRequestsInFlight
 	config.MaxMutatingRequestsInFlight = o.MaxMutatingRequestsInFlight
 	config.ShutdownWatchTerminationGracePeriod = o.ShutdownTimeout
-	if err := o.Audit.ApplyTo(config); err != nil {
-		return fmt.Errorf("set up audit: %w", err)
-	}
-	admin, err := ca.Client("admin", adminUser, []string{"system:masters"})
-	if err != nil {
-		return err
-	}
-	s.kubeconfig, err = writeKubeconfig(o.DataDir, "https://"+s.address, ca.CAFile(), admin)
-	return err
 }
 
 // selfConfig is that of a client which is the server itself: the loopback
@@ -216,17 +204,7 @@ func selfConfig(loopback *rest.Config, transport http.RoundTripper) *rest.Config
 	}
 }
 
-func newScheduler(ctx context.Context, o *options.Options, self *rest.Config, clk clock.WithTicker) (*scheduler.Scheduler, error) {
-	pods, err := local.New(ctx, local.Config{
-		Dir:            filepath.Join(o.DataDir, runtimeDir),
-		AgentPath:      o.Runtime.AgentPath,
-		AllowHostImage: o.Runtime.AllowHostImage,
-		Parallelism:    o.Runtime.Parallelism,
-		Clock:          clk,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("set up the container runtime: %w", err)
-	}
+func newScheduler(o *options.Options, pods podruntime.Runtime, self *rest.Config, clk clock.WithTicker) (*scheduler.Scheduler, error) {
 	client, err := versioned.NewForConfig(self)
 	if err != nil {
 		return nil, fmt.Errorf("make the scheduler's client: %w", err)
@@ -288,6 +266,10 @@ func (s *server) run(ctx context.Context) error {
 		settleWhenReady(background, clock.RealClock{}, s.scheduler.Ready, s.settle)
 		return nil
 	})
+	group.Go(func() error {
+		s.mode.Run(background)
+		return nil
+	})
 	group.Go(func() error { return s.compactor.Run(background) })
 	group.Go(func() error { return s.expirer.Run(background) })
 	group.Go(func() error {
@@ -306,6 +288,6 @@ func (s *server) run(ctx context.Context) error {
 		defer stopBackground()
 		return s.api.PrepareRun().RunWithContext(groupCtx)
 	})
-	klog.FromContext(ctx).Info("Serving", "address", s.address, "kubeconfig", s.kubeconfig)
+	klog.FromContext(ctx).Info("Serving", s.mode.Whereabouts()...)
 	return group.Wait()
 }

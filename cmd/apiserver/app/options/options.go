@@ -10,10 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/api/resource"
-	utilerrors "k8s.io/apimachinery/pkg/util/errors"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
@@ -23,9 +24,14 @@ import (
 // DefaultPort is the port a server listens on unless told otherwise.
 const DefaultPort = 7443
 
+// clusterParallelism is how many pods are started at the same time in a
+// cluster, where this machine's processors do not bound it.
+const clusterParallelism = 32
+
 // Options are the flags of the server. New fills in the defaults.
 type Options struct {
 	// Standalone says that this process is a whole installation on one machine.
+	// Otherwise it stands behind the API server of a cluster.
 	Standalone bool
 	// DataDir holds all state: database, certificates, kubeconfig, containers.
 	DataDir string
@@ -37,6 +43,7 @@ type Options struct {
 	Encryption EncryptionOptions
 	Runtime    RuntimeOptions
 	Scheduler  SchedulerOptions
+	Cluster    ClusterOptions
 
 	// MaxRequestsInFlight and MaxMutatingRequestsInFlight bound the requests
 	// that are answered at the same time; more get 429.
@@ -44,6 +51,10 @@ type Options struct {
 	MaxMutatingRequestsInFlight int
 	// ShutdownTimeout bounds how long a stopping server waits for open requests.
 	ShutdownTimeout time.Duration
+
+	flags cliflag.NamedFlagSets
+	// clusterFlags and localFlags are those of one mode alone.
+	clusterFlags, localFlags []string
 }
 
 // StorageOptions are the flags of the storage engine.
@@ -91,22 +102,41 @@ func New() *Options {
 		},
 		Runtime:                     RuntimeOptions{Parallelism: 2 * runtime.NumCPU()},
 		Scheduler:                   SchedulerOptions{TaskRetention: time.Hour, MaxExecutions: 1024},
+		Cluster:                     newClusterOptions(),
 		MaxRequestsInFlight:         4000,
 		MaxMutatingRequestsInFlight: 2000,
 		ShutdownTimeout:             15 * time.Second,
 	}
 }
 
-// Flags returns the flags, grouped for help.
+// Flags returns the flags, grouped for help. To be called once.
 func (o *Options) Flags() cliflag.NamedFlagSets {
-	var sets cliflag.NamedFlagSets
+	sets := &o.flags
 	fs := sets.FlagSet("mode")
 	fs.BoolVar(&o.Standalone, "standalone", o.Standalone,
-		"Run as a whole installation on this machine: own certificates, own kubeconfig, pods as local containers.")
+		"Run as a whole installation on this machine: own certificates, own kubeconfig, pods as local containers. "+
+			"Otherwise this server is part of a cluster, behind the cluster's API server.")
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Directory of all state: database, certificates, kubeconfig and containers. Made if missing. One server at a time may use it. Required.")
 
-	fs = sets.FlagSet("storage")
+	o.addStorageFlags(sets.FlagSet("storage"))
+	o.addServingFlags(sets.FlagSet("serving"))
+	o.clusterFlags = o.Cluster.addFlags(sets)
+	o.addRuntimeFlags(sets.FlagSet("runtime"))
+	o.localFlags = []string{"agent-path", "allow-host-image"}
+
+	fs = sets.FlagSet("scheduler")
+	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
+		"How long a finished task without ttlSecondsAfterFinished is kept.")
+	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
+		"How many tasks run at the same time in all sandboxes together.")
+
+	o.Audit.AddFlags(sets.FlagSet("audit"))
+	logsapi.AddFlags(o.Logs, sets.FlagSet("logs"))
+	return *sets
+}
+
+func (o *Options) addStorageFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.Storage.Retention, "storage-retention", o.Storage.Retention,
 		"How long old revisions are kept for watches to resume from and for paginated lists.")
 	fs.Var(&o.Storage.RetentionBytes, "storage-retention-size",
@@ -115,34 +145,31 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 		"Free disk space below which creates and updates are refused. Deletes go on. 0 turns the check off.")
 
 	o.Encryption.addFlags(fs)
+}
 
-	fs = sets.FlagSet("runtime")
+func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.Runtime.AgentPath, "agent-path", o.Runtime.AgentPath,
-		"The arl-agent binary that is started in every pod. Default: arl-agent beside this binary.")
+		"With --standalone: the arl-agent binary that is started in every pod. Default: arl-agent beside this binary.")
 	fs.BoolVar(&o.Runtime.AllowHostImage, "allow-host-image", o.Runtime.AllowHostImage,
-		"Permit pods of the image \"host\": this machine's own files, read-only beneath an overlay. For trying things out.")
+		"With --standalone: permit pods of the image \"host\": this machine's own files, read-only beneath an overlay. For trying things out.")
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
-		"How many pods are started at the same time.")
+		"How many pods are started at the same time. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
+}
 
-	fs = sets.FlagSet("scheduler")
-	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
-		"How long a finished task without ttlSecondsAfterFinished is kept.")
-	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
-		"How many tasks run at the same time in all sandboxes together.")
-
-	o.Serving.AddFlags(sets.FlagSet("serving"))
-	fs = sets.FlagSet("serving")
-	fs.Lookup("secure-port").Usage = "The port to serve HTTPS on. 0 picks a free one; the kubeconfig names it."
+func (o *Options) addServingFlags(fs *pflag.FlagSet) {
+	o.Serving.AddFlags(fs)
+	fs.Lookup("secure-port").Usage = "The port to serve HTTPS on. With --standalone, 0 picks a free one; the kubeconfig names it."
+	fs.Lookup("bind-address").Usage = "The IP address to listen on. Default in a cluster: all addresses."
+	fs.Lookup("tls-cert-file").Usage = "The certificate to serve with in a cluster, PEM, followed by those that signed it. " +
+		"Default: one that the server's own authority signs."
+	// Certificates have their place in the data directory.
+	fs.Lookup("cert-dir").Hidden = true
 	fs.IntVar(&o.MaxRequestsInFlight, "max-requests-inflight", o.MaxRequestsInFlight,
 		"How many reading requests are answered at the same time; more get 429.")
 	fs.IntVar(&o.MaxMutatingRequestsInFlight, "max-mutating-requests-inflight", o.MaxMutatingRequestsInFlight,
 		"How many writing requests are answered at the same time; more get 429.")
 	fs.DurationVar(&o.ShutdownTimeout, "shutdown-timeout", o.ShutdownTimeout,
 		"How long a stopping server waits for open requests.")
-
-	o.Audit.AddFlags(sets.FlagSet("audit"))
-	logsapi.AddFlags(o.Logs, sets.FlagSet("logs"))
-	return sets
 }
 
 // Complete fills in what other options or the environment decide.
@@ -156,6 +183,15 @@ func (o *Options) Complete() error {
 	}
 	if err := o.Encryption.complete(); err != nil {
 		return err
+	}
+	if !o.Standalone {
+		o.Cluster.complete()
+		if !o.given("bind-address") {
+			bindAll(o.Serving)
+		}
+		if !o.given("pod-start-parallelism") {
+			o.Runtime.Parallelism = clusterParallelism
+		}
 	}
 	if o.Runtime.AgentPath == "" {
 		self, err := os.Executable()
@@ -172,13 +208,65 @@ func (o *Options) Complete() error {
 	return nil
 }
 
+// given says whether a flag was given.
+func (o *Options) given(name string) bool {
+	for _, set := range o.flags.FlagSets {
+		if f := set.Lookup(name); f != nil {
+			return f.Changed
+		}
+	}
+	return false
+}
+
+// validateMode returns what is wrong in the mode that was chosen.
+func (o *Options) validateMode() (errs []error) {
+	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	strangers, why := o.clusterFlags, "is for a server in a cluster, not with --standalone"
+	if !o.Standalone {
+		strangers, why = o.localFlags, "is for a server with --standalone, not in a cluster"
+	}
+	for _, name := range strangers {
+		if o.given(name) {
+			wrong("--%s: %s", name, why)
+		}
+	}
+	if o.Standalone {
+		if o.Serving.ServerCert.CertKey.CertFile != "" {
+			wrong("--tls-cert-file: not with --standalone, which has a certificate of its own")
+		}
+		if err := o.validateAgentPath(); err != nil {
+			errs = append(errs, err)
+		}
+		return errs
+	}
+	if o.Serving.BindPort == 0 {
+		wrong("--secure-port: must not be 0 in a cluster: the Service has to know it")
+	}
+	if o.Serving.ServerCert.CertKey.CertFile != "" && o.Cluster.PublishCA && o.given("publish-ca") {
+		wrong("--publish-ca: not with --tls-cert-file, whose authority this server does not know")
+	}
+	if err := o.Cluster.validate(); err != nil {
+		errs = append(errs, err)
+	}
+	return errs
+}
+
+func (o *Options) validateAgentPath() error {
+	info, err := os.Stat(o.Runtime.AgentPath)
+	if err != nil {
+		return fmt.Errorf("--agent-path: %w; build it with 'make build' or name it", err)
+	}
+	if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
+		return fmt.Errorf("--agent-path: %s is not an executable file", o.Runtime.AgentPath)
+	}
+	return nil
+}
+
 // Validate returns everything that is wrong with completed options.
 func (o *Options) Validate() error {
 	var errs []error
 	wrong := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
-	if !o.Standalone {
-		wrong("--standalone: must be given; this server runs on one machine, with pods as local containers")
-	}
+	errs = append(errs, o.validateMode()...)
 	if o.DataDir == "" {
 		wrong("--data-dir: must be given, for instance --data-dir ./arl-data")
 	}
@@ -193,11 +281,6 @@ func (o *Options) Validate() error {
 	}
 	if err := o.Encryption.validate(o.DataDir); err != nil {
 		errs = append(errs, err)
-	}
-	if info, err := os.Stat(o.Runtime.AgentPath); err != nil {
-		wrong("--agent-path: %w; build it with 'make build' or name it", err)
-	} else if !info.Mode().IsRegular() || info.Mode().Perm()&0o111 == 0 {
-		wrong("--agent-path: %s is not an executable file", o.Runtime.AgentPath)
 	}
 	for name, value := range map[string]int{
 		"pod-start-parallelism":          o.Runtime.Parallelism,
@@ -217,10 +300,7 @@ func (o *Options) Validate() error {
 	}
 	errs = append(errs, o.Serving.Validate()...)
 	errs = append(errs, o.Audit.Validate()...)
-	if agg := utilerrors.NewAggregate(errs); agg != nil {
-		return errors.Join(agg.Errors()...)
-	}
-	return nil
+	return errors.Join(errs...)
 }
 
 // ByteSize is a flag that takes a quantity of bytes, such as 64Mi.

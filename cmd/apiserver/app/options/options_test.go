@@ -3,6 +3,7 @@ package options
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -21,7 +22,10 @@ func parse(t *testing.T, args ...string) *Options {
 	if err := os.WriteFile(agent, nil, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := fs.Parse(append([]string{"--agent-path", agent}, args...)); err != nil {
+	if slices.Contains(args, "--standalone") {
+		args = append([]string{"--agent-path", agent}, args...)
+	}
+	if err := fs.Parse(args); err != nil {
 		t.Fatal(err)
 	}
 	if err := o.Complete(); err != nil {
@@ -56,6 +60,8 @@ func TestValidate(t *testing.T) {
 			want: "d/keys/encryption.yaml is in the data directory"},
 		{name: "keys in another folder of a similar name", args: append(good, "--encryption-provider-config=d-keys/encryption.yaml")},
 		{name: "port", args: append(good, "--secure-port=70000"), want: "--secure-port 70000"},
+		{name: "of a cluster", args: append(good, "--agent-reach=tunnel"), want: "--agent-reach: is for a server in a cluster"},
+		{name: "certificate", args: append(good, "--tls-cert-file=a", "--tls-private-key-file=b"), want: "--tls-cert-file: not with --standalone"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

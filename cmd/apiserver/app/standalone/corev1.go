@@ -1,4 +1,4 @@
-package app
+package standalone
 
 import (
 	"encoding/json"

@@ -1,4 +1,4 @@
-package app
+package standalone
 
 import (
 	"fmt"
@@ -38,15 +38,11 @@ func clientAddress(address net.IP, port int) string {
 	return net.JoinHostPort(address.String(), strconv.Itoa(port))
 }
 
-// applyCertificates makes the server serve with, and trust, the authority's
-// certificates. The serving options then listen.
-func applyCertificates(config *genericapiserver.Config, serving *genericoptions.SecureServingOptions, ca *pki.Authority) error {
-	pair, err := ca.Serving("serving", servingHosts(serving.BindAddress))
-	if err != nil {
-		return err
-	}
+// listen makes the server serve with the authority's certificate.
+func listen(config *genericapiserver.Config, serving *genericoptions.SecureServingOptions, pair pki.Pair) error {
 	if serving.BindPort == 0 {
 		// The generic options take 0 for "do not serve"; ours mean "any port".
+		var err error
 		address := net.JoinHostPort(serving.BindAddress.String(), "0")
 		serving.Listener, serving.BindPort, err = genericoptions.CreateListener(serving.BindNetwork, address, net.ListenConfig{})
 		if err != nil {
