@@ -49,6 +49,10 @@ func (o serveOptions) listen() ([]agent.Listener, error) {
 	}
 	if o.tls.address != "" {
 		listener, err := o.tls.listen()
+		if errors.Is(err, unix.EADDRINUSE) {
+			// The containers of a pod share one network.
+			err = fmt.Errorf("%w: another container of the pod listens there; give it another port, or the server another --agent-port", err)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("--listen-tls %s: %w", o.tls.address, err)
 		}

@@ -12,7 +12,9 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -129,5 +131,27 @@ func TestTLS(t *testing.T) {
 				t.Errorf("Run: %+v, %v", result, err)
 			}
 		})
+	}
+}
+
+// TestPortTaken shows that the last words of an agent whose port another
+// container of the pod has say what to do: the pool's conditions quote them.
+func TestPortTaken(t *testing.T) {
+	ours := newAuthority(t)
+	cert, key := write(t, ours.server())
+	clientCA, _ := write(t, tls.Certificate{Certificate: [][]byte{ours.cert.Raw}, PrivateKey: ours.key})
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	out, err := self(t, "serve", "--listen-tls", taken.Addr().String(), "--tls-cert", cert, "--tls-key", key, "--client-ca", clientCA).CombinedOutput()
+	if exit := (*exec.ExitError)(nil); !errors.As(err, &exit) {
+		t.Fatalf("the agent ended with %v, want an exit code", err)
+	}
+	for _, word := range []string{taken.Addr().String(), "address already in use", "another container", "--agent-port"} {
+		if !strings.Contains(string(out), word) {
+			t.Errorf("no %q in %s", word, out)
+		}
 	}
 }
