@@ -137,6 +137,13 @@ type Handler interface {
 	PodsSynced()
 }
 
+// Remarker is a Runtime that has something to tell the owner of a pool about a
+// template from which pods can be made all the same.
+type Remarker interface {
+	// Remark returns what is to be known, or "". It is pure.
+	Remark(template *corev1.PodTemplateSpec) string
+}
+
 // Runtime makes pods. All methods may be called concurrently.
 type Runtime interface {
 	// Name is "local" or "kube", for logs and metrics.

@@ -118,8 +118,13 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 	switch {
 	case p.pod.Phase == podruntime.Failed || (p.deleting && !first):
 	case status.Phase == podruntime.Failed:
+		reason := status.Reason
+		if reason == podruntime.ReasonExited && p.pod.Phase == podruntime.Starting && !first {
+			// It was seen to come up, and its agent has never answered.
+			reason = podruntime.ReasonStart
+		}
 		p.pod = to
-		r.failLocked(p, status.Reason, status.Message)
+		r.failLocked(p, reason, status.Message)
 	case p.pod.Phase == podruntime.Ready:
 		switch {
 		case p.stop != nil:

@@ -16,6 +16,7 @@ import (
 	clienttesting "k8s.io/client-go/testing"
 
 	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/kube/podspec"
 )
 
 func TestLife(t *testing.T) {
@@ -233,6 +234,24 @@ func TestTroubles(t *testing.T) {
 	h.gone("a")
 	if more := h.told("a")[told:]; len(more) != 1 {
 		t.Errorf("told after the failure: %+v", more)
+	}
+}
+
+// TestAgentEnds has agents end: one that was Ready, and one that never answered.
+func TestAgentEnds(t *testing.T) {
+	h := start(t)
+	h.ready("served")
+	h.create("never-answered")
+	for name, reason := range map[string]string{"served": podruntime.ReasonExited, "never-answered": podruntime.ReasonStart} {
+		h.cluster.set(name, func(pod *corev1.Pod) {
+			pod.Status.Phase = corev1.PodFailed
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name: podspec.Executor(pod), State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Message: "last words"}},
+			}}
+		})
+		if got := h.pod(name, podruntime.Failed, reason); !strings.Contains(got.Message, "last words") {
+			t.Errorf("message: %q", got.Message)
+		}
 	}
 }
 

@@ -251,7 +251,7 @@ func TestALostPodIsNamedWithItsReason(t *testing.T) {
 	d.Observe(podruntime.Event{Pod: dead})
 	s := d.Standing("uid-a")
 	d.want("reason", v1alpha1.SandboxReasonPodLost, s.Reason)
-	d.want("message", `pod "pool-1" was lost: the pod failed: OOMKilled: the kernel ended it`, s.Message)
+	d.want("message", `pod "pool-1" was lost: OOMKilled: the kernel ended it`, s.Message)
 	if d.Counts(poolKey).Failing {
 		t.Error("a pod that fails in somebody's use is not its pool's trouble")
 	}

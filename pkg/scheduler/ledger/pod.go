@@ -184,14 +184,14 @@ func (l *Ledger) moveLocked(p *pod, state podState) {
 	l.config.Listener.PoolChanged(p.book.key)
 }
 
-// lossOf says for humans how a pod was lost.
-func lossOf(p podruntime.Pod, what string) string {
+// lossOf says for humans how a pod was lost: in the runtime's words, if it has any.
+func lossOf(p podruntime.Pod, otherwise string) string {
 	switch {
 	case p.Reason != "" && p.Message != "":
-		return fmt.Sprintf("%s: %s: %s", what, p.Reason, p.Message)
+		return fmt.Sprintf("%s: %s", p.Reason, p.Message)
 	case p.Reason != "" || p.Message != "":
-		return fmt.Sprintf("%s: %s%s", what, p.Reason, p.Message)
+		return p.Reason + p.Message
 	default:
-		return what
+		return otherwise
 	}
 }

@@ -151,7 +151,11 @@ func (f *Filler) forget(key types.NamespacedName) {
 // describe writes the status of a pool if it says something else than what is
 // stored, at most once an interval.
 func (f *Filler) describe(ctx context.Context, key types.NamespacedName, pool *v1alpha1.WarmPool) error {
-	status := statusOf(pool, f.config.Ledger.Counts(key), f.config.Clock.Now())
+	remark := ""
+	if remarker, ok := f.config.Runtime.(podruntime.Remarker); ok {
+		remark = remarker.Remark(&pool.Spec.Template)
+	}
+	status := statusOf(pool, f.config.Ledger.Counts(key), remark, f.config.Clock.Now())
 	if sameStatus(&pool.Status, status) {
 		return nil
 	}

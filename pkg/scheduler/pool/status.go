@@ -17,8 +17,9 @@ import (
 
 var updateOptions = metav1.UpdateOptions{FieldManager: "arl-scheduler"}
 
-// statusOf describes a pool. Conditions that say the same as before keep their time.
-func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, now time.Time) *v1alpha1.WarmPoolStatus {
+// statusOf describes a pool. Conditions that say the same as before keep their
+// time. A remark of the runtime's is for whoever reads them.
+func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, remark string, now time.Time) *v1alpha1.WarmPoolStatus {
 	replicas := 1
 	if pool.Spec.Replicas != nil {
 		replicas = int(*pool.Spec.Replicas)
@@ -33,7 +34,12 @@ func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, now time.Time) *v1a
 	status.PendingSandboxes = int32(counts.Waiting)
 	status.Selector = podruntime.LabelPool + "=" + pool.Name
 
-	for _, condition := range []metav1.Condition{readyCondition(counts, replicas), failureCondition(counts)} {
+	ready := readyCondition(counts, replicas)
+	if remark != "" {
+		ready.Message += "; " + remark
+	}
+	for _, condition := range []metav1.Condition{ready, failureCondition(counts)} {
+		condition.Message = clip(condition.Message)
 		condition.ObservedGeneration = pool.Generation
 		condition.LastTransitionTime = metav1.NewTime(now)
 		meta.SetStatusCondition(&status.Conditions, condition)
@@ -51,9 +57,10 @@ func readyCondition(counts ledger.Counts, replicas int) metav1.Condition {
 	if counts.Ready < replicas {
 		condition.Status = metav1.ConditionFalse
 		condition.Reason = "PodsStarting"
-		condition.Message = fmt.Sprintf("fewer than the %d pods wanted are idle and ready", replicas)
+		condition.Message = fmt.Sprintf("%d of %d wanted pods are idle and ready", counts.Ready, replicas)
 		if counts.Failing {
 			condition.Reason = "PodsFailing"
+			condition.Message += ", and ReplicaFailure says what keeps others from it"
 		}
 	}
 	return condition
@@ -64,12 +71,12 @@ func failureCondition(counts ledger.Counts) metav1.Condition {
 		Type:    v1alpha1.WarmPoolConditionReplicaFailure,
 		Status:  metav1.ConditionFalse,
 		Reason:  "NoFailure",
-		Message: "no pod has failed to start since the last one that did",
+		Message: "nothing is known that would keep pods from starting",
 	}
 	if counts.Failing {
 		condition.Status = metav1.ConditionTrue
 		condition.Reason = wordOr(counts.Reason, podruntime.ReasonStart)
-		condition.Message = clip(counts.Message)
+		condition.Message = counts.Message
 	}
 	return condition
 }

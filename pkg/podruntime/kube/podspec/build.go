@@ -116,6 +116,19 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 	return pod, nil
 }
 
+// Remark tells of what a template leaves out, and what comes of that.
+func Remark(template *corev1.PodTemplateSpec) string {
+	if len(template.Spec.Containers) == 0 {
+		return ""
+	}
+	executor := &template.Spec.Containers[executorOf(&template.Spec)]
+	if len(executor.Command) > 0 {
+		return ""
+	}
+	return fmt.Sprintf("container %q has no command, so it runs the agent and what the steps start, and nothing else: "+
+		"what its image would run is known to the image's registry alone", executor.Name)
+}
+
 // executorOf returns the index of the container in which steps run.
 func executorOf(spec *corev1.PodSpec) int {
 	return max(0, slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == podruntime.ExecutorContainer }))

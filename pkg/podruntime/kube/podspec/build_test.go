@@ -214,3 +214,23 @@ func TestBuildRefuses(t *testing.T) {
 		})
 	}
 }
+
+func TestRemark(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		containers []corev1.Container
+		words      string
+	}{
+		{"a command", []corev1.Container{{Name: "main", Command: []string{"serve"}}}, ""},
+		{"no command", []corev1.Container{{Name: "main"}}, `container "main" has no command`},
+		{"the command of another container", []corev1.Container{{Name: "sidecar", Command: []string{"serve"}}, {Name: "executor"}}, `"executor"`},
+		{"no container", nil, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got := Remark(specOf(tt.containers...).Template)
+			if !strings.Contains(got, tt.words) || (tt.words == "") != (got == "") {
+				t.Errorf("Remark: %q, want something with %q", got, tt.words)
+			}
+		})
+	}
+}
