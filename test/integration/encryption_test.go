@@ -87,18 +87,22 @@ func TestCanariesAreNotOnDisk(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			key := encryptionKey("key-1")
-			args := []string{"--storage-retention=200ms"}
-			s := encryptedServer(t, args...)
-			if provider == nil {
-				s.reconfigure(t, args...)
-			} else {
+			s := encryptedServer(t)
+			var args []string
+			if provider != nil {
+				args = append(args, encryptionFlag+s.encryptionFile())
 				s.encrypt(t, provider(key))
 			}
+			s.reconfigure(t, append(args, "--storage-retention=200ms")...)
 			s.mustStart(t)
 			n := &tenant{t: t, server: s, namespace: "default"}
 			canaries := n.storeCanaries()
 			marker := n.createPool(hostPool("named-in-clear", 0))
 			n.awaitCompacted(marker.ResourceVersion)
+			// What comes from here on stays in the log.
+			s.mustStop(t)
+			s.reconfigure(t, args...)
+			s.mustStart(t)
 			late := hostPool("named-in-the-log", 0)
 			late.Labels = map[string]string{"label": lateCanary}
 			n.createPool(late)

@@ -56,6 +56,11 @@ func TestCompactShrinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// History that is kept for watches is not removed.
+	n.awaitCompacted(n.createPool(hostPool("marker", 0)).ResourceVersion)
+	if err := n.pools().Delete(t.Context(), "marker", deleteNow); err != nil {
+		t.Fatal(err)
+	}
 	s.mustStop(t)
 	before := storageSize(t, s)
 	wantWords(t, mustStorage(t, "compact", "--data-dir", s.data), "BEFORE", "AFTER", "2 objects at revision")
