@@ -106,8 +106,8 @@ func testRole(t *testing.T, admin kubernetes.Interface, namespace string) {
 	}
 }
 
-// apiService points at a Service that nobody serves.
-const apiService = `{
+// missingService points at a Service that nobody serves.
+const missingService = `{
   "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
   "metadata": {"name": "v1.nobody.example.com"},
   "spec": {
@@ -125,7 +125,7 @@ func testMissingServer(t *testing.T, admin kubernetes.Interface, namespace strin
 		t.Fatal(err)
 	}
 	const services = "/apis/apiregistration.k8s.io/v1/apiservices"
-	body := strings.ReplaceAll(apiService, "NAMESPACE", namespace)
+	body := strings.ReplaceAll(missingService, "NAMESPACE", namespace)
 	rest := admin.CoreV1().RESTClient()
 	if err := rest.Post().AbsPath(services).Body([]byte(body)).SetHeader("Content-Type", "application/json").Do(t.Context()).Error(); err != nil {
 		t.Fatal(err)

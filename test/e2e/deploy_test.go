@@ -108,20 +108,32 @@ func served(ctx context.Context, admin kubernetes.Interface) error {
 	return admin.CoreV1().RESTClient().Get().AbsPath("/apis/arl.io/v1alpha1/namespaces/default/warmpools").Do(ctx).Error()
 }
 
-// available returns an error unless the APIService is available.
-func available(ctx context.Context, admin kubernetes.Interface) error {
+// apiService is what these tests want to know of one.
+type apiService struct {
+	Spec   struct{ CABundle []byte }
+	Status struct {
+		Conditions []struct{ Type, Status, Reason, Message string }
+	}
+}
+
+// registration is our APIService as it is now.
+func registration(ctx context.Context, admin kubernetes.Interface) (service apiService, err error) {
 	content, err := admin.CoreV1().RESTClient().Get().
 		AbsPath("/apis/apiregistration.k8s.io/v1/apiservices/" + apiServiceName).Do(ctx).Raw()
 	if err != nil {
-		return err
-	}
-	var service struct {
-		Status struct {
-			Conditions []struct{ Type, Status, Reason, Message string }
-		}
+		return service, err
 	}
 	if err := json.Unmarshal(content, &service); err != nil {
-		return fmt.Errorf("decode the APIService: %w", err)
+		return service, fmt.Errorf("decode the APIService: %w", err)
+	}
+	return service, nil
+}
+
+// available returns an error unless the APIService is available.
+func available(ctx context.Context, admin kubernetes.Interface) error {
+	service, err := registration(ctx, admin)
+	if err != nil {
+		return err
 	}
 	for _, condition := range service.Status.Conditions {
 		if condition.Type == "Available" && condition.Status == "True" {

@@ -16,9 +16,10 @@ import (
 
 // kubectl is the real program, run by a tenant's user in the tenant's namespace.
 type kubectl struct {
-	t       *testing.T
-	command cluster.Command
-	dir     string
+	t         *testing.T
+	namespace string // where it is, unless told otherwise
+	command   cluster.Command
+	dir       string
 }
 
 func (n *tenant) kubectl() *kubectl {
@@ -34,7 +35,12 @@ func kubectlAs(t *testing.T, user, namespace string) *kubectl {
 		t.Fatal(err)
 	}
 	command.Args = append(command.Args, "--namespace="+namespace)
-	return &kubectl{t: t, command: command, dir: t.TempDir()}
+	return &kubectl{t: t, namespace: namespace, command: command, dir: t.TempDir()}
+}
+
+// in is the same kubectl in a subtest.
+func (k *kubectl) in(t *testing.T) *kubectl {
+	return &kubectl{t: t, namespace: k.namespace, command: k.command, dir: k.dir}
 }
 
 // outcome is what became of a run of kubectl.

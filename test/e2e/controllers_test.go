@@ -1,0 +1,147 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"arl.io/arl/test/e2e/cluster"
+)
+
+// TestControllers has the cluster's own controllers work on our kinds, and
+// then reads in their logs that they had no trouble with them.
+func TestControllers(t *testing.T) {
+	n := newTenant(t)
+	log := controllerLog(t)
+	t.Run("garbage collector", func(t *testing.T) { n.in(t).testGarbageCollector() })
+	t.Run("resource quota", func(t *testing.T) { n.in(t).testQuota() })
+	for _, line := range log.errorsAbout(t, "arl.io", "warmpools", "sandboxes", "tasks", n.namespace) {
+		t.Errorf("the controllers complain: %s", line)
+	}
+}
+
+// testGarbageCollector deletes owners of our objects: one of the cluster's
+// kinds, and one of ours.
+func (n *tenant) testGarbageCollector() {
+	ctx := n.t.Context()
+	owner, err := n.core.CoreV1().ConfigMaps(n.namespace).Create(ctx,
+		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "owner"}}, createNow)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	sandbox := sandboxOf("owned", "nowhere")
+	sandbox.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
+	sandbox = n.createSandbox(sandbox)
+	task := taskIn("", "owned", command("true", "true"))
+	task.Spec.PoolRef = "nowhere"
+	task.OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "arl.io/v1alpha1", Kind: "Sandbox", Name: sandbox.Name, UID: sandbox.UID,
+	}}
+	n.createTask(task)
+	n.createSandbox(sandboxOf("free", "nowhere"))
+	if err := n.core.CoreV1().ConfigMaps(n.namespace).Delete(ctx, owner.Name, deleteNow); err != nil {
+		n.t.Fatal(err)
+	}
+	n.awaitNoSandbox("owned")
+	eventually(n.t, "the sandbox's task is gone", func(ctx context.Context) error {
+		_, err := n.tasks().Get(ctx, "owned", getNow)
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return fmt.Errorf("it is there (%w)", err)
+	})
+	if _, err := n.sandboxes().Get(ctx, "free", getNow); err != nil {
+		n.t.Errorf("the sandbox without an owner: %v", err)
+	}
+	if err := n.sandboxes().Delete(ctx, "free", deleteNow); err != nil {
+		n.t.Fatal(err)
+	}
+}
+
+// testQuota bounds how many sandboxes a namespace may have.
+func (n *tenant) testQuota() {
+	const hard = 2
+	counted := corev1.ResourceName("count/sandboxes.arl.io")
+	admin := clientOf(n.t, cluster.Admin)
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Name: "few"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{counted: *resource.NewQuantity(hard, resource.DecimalSI)}},
+	}
+	if _, err := admin.CoreV1().ResourceQuotas(n.namespace).Create(n.t.Context(), quota, createNow); err != nil {
+		n.t.Fatal(err)
+	}
+	awaitUsed := func(want int64) {
+		n.t.Helper()
+		eventually(n.t, fmt.Sprintf("the quota counts %d sandboxes", want), func(ctx context.Context) error {
+			quota, err := n.core.CoreV1().ResourceQuotas(n.namespace).Get(ctx, "few", getNow)
+			if err != nil {
+				return err
+			}
+			used, known := quota.Status.Used[counted]
+			if _, bounded := quota.Status.Hard[counted]; !known || !bounded || used.Value() != want {
+				return fmt.Errorf("its status is %+v", quota.Status)
+			}
+			return nil
+		})
+	}
+	awaitUsed(0)
+	for i := range hard {
+		n.createSandbox(sandboxOf(fmt.Sprintf("within-%d", i), "nowhere"))
+	}
+	const want = `sandboxes.arl.io "beyond" is forbidden: exceeded quota: few, requested: count/sandboxes.arl.io=1, ` +
+		`used: count/sandboxes.arl.io=2, limited: count/sandboxes.arl.io=2`
+	_, err := n.sandboxes().Create(n.t.Context(), sandboxOf("beyond", "nowhere"), createNow)
+	if !apierrors.IsForbidden(err) || err.Error() != want {
+		n.t.Errorf("one sandbox too many got %v, want %s", err, want)
+	}
+	awaitUsed(hard)
+	if err := n.sandboxes().Delete(n.t.Context(), "within-0", deleteNow); err != nil {
+		n.t.Fatal(err)
+	}
+	eventually(n.t, "there is room for a sandbox again", func(ctx context.Context) error {
+		_, err := n.sandboxes().Create(ctx, sandboxOf("beyond", "nowhere"), createNow)
+		return err
+	})
+}
+
+// logFile is the part of a log that comes after now.
+type logFile struct {
+	name string
+	from int
+}
+
+// controllerLog is that of kube-controller-manager, from now on.
+func controllerLog(t *testing.T) logFile {
+	t.Helper()
+	log := logFile{name: filepath.Join(shared.Logs(), "kube-controller-manager.log")}
+	log.from = len(log.read(t))
+	return log
+}
+
+func (l logFile) read(t *testing.T) string {
+	t.Helper()
+	content, err := os.ReadFile(l.name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content[l.from:])
+}
+
+// errorsAbout returns the lines of errors that have one of the words.
+func (l logFile) errorsAbout(t *testing.T, words ...string) (found []string) {
+	t.Helper()
+	for line := range strings.Lines(l.read(t)) {
+		if strings.HasPrefix(line, "E") && len(missingWords(line, words)) < len(words) {
+			found = append(found, line)
+		}
+	}
+	return found
+}

@@ -1,0 +1,290 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
+	watchtools "k8s.io/client-go/tools/watch"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/test/e2e/cluster"
+)
+
+const (
+	manyTasks     = 1000
+	manySandboxes = 100
+)
+
+// background are the keys that an idle cluster writes all by itself: leases and
+// heartbeats, and the notes that kube-apiserver keeps for its own upkeep.
+var background = []string{
+	"/registry/leases", "/registry/masterleases", "/registry/peerserverleases",
+	"/registry/minions", "/registry/csinodes", "/registry/ranges", "/compact_rev_key",
+}
+
+// etcdWatch counts what is written to etcd, the whole of it.
+type etcdWatch struct{ sniffer *cluster.Sniffer }
+
+func newEtcdWatch(t *testing.T) *etcdWatch {
+	t.Helper()
+	sniffer, err := shared.Sniff(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := sniffer.Close(); err != nil {
+			t.Errorf("close the watch of etcd: %v", err)
+		}
+	})
+	return &etcdWatch{sniffer}
+}
+
+// writes returns the writes since settle: those of an idle cluster, and all others.
+func (w *etcdWatch) writes(t *testing.T) (idle, other map[string]cluster.Writes) {
+	t.Helper()
+	counts, err := w.sniffer.Counts(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle, other = map[string]cluster.Writes{}, map[string]cluster.Writes{}
+	for prefix, writes := range counts {
+		if slices.Contains(background, prefix) {
+			idle[prefix] = writes
+		} else {
+			other[prefix] = writes
+		}
+	}
+	return idle, other
+}
+
+// settle waits until etcd is calm, and begins to count anew.
+func (w *etcdWatch) settle(t *testing.T) {
+	t.Helper()
+	w.calmDown(t)
+	if err := w.sniffer.Reset(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// calmDown waits until nothing but the background has been written for a while:
+// nodes report pods, and what they tell of them, some time after the fact.
+func (w *etcdWatch) calmDown(t *testing.T) {
+	t.Helper()
+	const calm = 3 * time.Second
+	_, before := w.writes(t)
+	last := time.Now()
+	eventually(t, "etcd is calm", func(context.Context) error {
+		if _, now := w.writes(t); !maps.Equal(now, before) {
+			before, last = now, time.Now()
+		}
+		if time.Since(last) < calm {
+			return fmt.Errorf("something was written a moment ago: %s", table(before))
+		}
+		return nil
+	})
+}
+
+// wantNone fails the test if anything but the background was written.
+func (w *etcdWatch) wantNone(t *testing.T, what string) {
+	t.Helper()
+	idle, other := w.writes(t)
+	t.Logf("etcd writes for %s: %s; of the idle cluster meanwhile: %s", what, table(other), table(idle))
+	if len(other) > 0 {
+		t.Errorf("%s made the cluster write %s to etcd, want nothing", what, table(other))
+	}
+}
+
+// table prints counts in order.
+func table(counts map[string]cluster.Writes) string {
+	if len(counts) == 0 {
+		return "0"
+	}
+	var text []string
+	for _, prefix := range slices.Sorted(maps.Keys(counts)) {
+		text = append(text, fmt.Sprintf("%s %d puts %d deletes", prefix, counts[prefix].Puts, counts[prefix].Deletes))
+	}
+	return strings.Join(text, ", ")
+}
+
+// testThousandTasks runs tasks one after another in sandboxes that live on:
+// through kube-apiserver, and some at our server itself.
+func (n *tenant) testThousandTasks(w *etcdWatch) {
+	w.settle(n.t)
+	begin := time.Now()
+	took := n.echoes("echo", manyTasks)
+	n.t.Logf("%d tasks in %s, one after another, each from its create until its end was seen: %s",
+		manyTasks, since(begin), distribution(took))
+	w.wantNone(n.t, fmt.Sprintf("%d tasks in sandboxes that live on", manyTasks))
+	n.wantNoEvents()
+
+	direct := n.in(n.t)
+	direct.arl = directly(n.t, n.user)
+	n.t.Logf("the same at our server's own Service: %s", distribution(direct.echoes("direct", manyTasks/5)))
+}
+
+// echoes runs so many tasks in the sandboxes of testBurst, and says how long each took.
+func (n *tenant) echoes(prefix string, tasks int) []time.Duration {
+	n.t.Helper()
+	ends := n.watchEnds()
+	took := make([]time.Duration, tasks)
+	for i := range took {
+		took[i] = n.echo(ends, warmSandbox(i), fmt.Sprintf("%s-%d", prefix, i))
+	}
+	return took
+}
+
+// echo runs a task that echoes its own name, and returns how long that took.
+func (n *tenant) echo(ends *endings, sandbox, name string) time.Duration {
+	n.t.Helper()
+	begin := time.Now()
+	n.createTask(taskIn(sandbox, name, command("echo", "echo", name)))
+	task := ends.await(n.t, name)
+	took := time.Since(begin)
+	if task.Status.State != v1alpha1.TaskSucceeded || task.Status.Stdout != name+"\n" {
+		n.t.Errorf("task %s printed %q and is %s", name, task.Status.Stdout, outline(task))
+	}
+	return took
+}
+
+// endings are the ends of tasks, as a watch tells them.
+type endings struct{ events <-chan watch.Event }
+
+// watchEnds begins to watch a tenant's tasks, until the test ends.
+func (n *tenant) watchEnds() *endings {
+	n.t.Helper()
+	list, err := n.tasks().List(n.t.Context(), everything)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	watcher, err := watchtools.NewRetryWatcherWithContext(n.t.Context(), list.ResourceVersion, taskWatcher{n})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	n.t.Cleanup(func() {
+		watcher.Stop()
+		<-watcher.Done()
+	})
+	return &endings{watcher.ResultChan()}
+}
+
+// taskWatcher is a tenant's tasks for a watch that goes on when it is cut off.
+type taskWatcher struct{ *tenant }
+
+func (w taskWatcher) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+	return w.tasks().Watch(ctx, options)
+}
+
+// await waits for the end of a task, passing over all that others do.
+func (e *endings) await(t *testing.T, name string) *v1alpha1.Task {
+	t.Helper()
+	limit := time.NewTimer(patience)
+	defer limit.Stop()
+	last := &v1alpha1.Task{}
+	for {
+		select {
+		case event, open := <-e.events:
+			task, ok := event.Object.(*v1alpha1.Task)
+			if !open || !ok {
+				t.Fatalf("the watch of tasks told of %+v while task %s was waited for", event, name)
+			}
+			if task.Name != name {
+				continue
+			}
+			if last = task; ended(task) {
+				return task
+			}
+		case <-limit.C:
+			t.Fatalf("task %s has not ended: %s", name, outline(last))
+		}
+	}
+}
+
+// testHundredSandboxes uses up all pods five times: it creates a sandbox for each,
+// one after another, runs tasks in all of them, and deletes them. All that the cluster
+// writes is of the pods that go, and of those that come in their place.
+func (n *tenant) testHundredSandboxes(w *etcdWatch) {
+	n.release()
+	w.settle(n.t)
+	ends := n.watchEnds()
+	var creates, tasks []time.Duration
+	begin := time.Now()
+	for round := range manySandboxes / warmPods {
+		name := func(i int) string { return fmt.Sprintf("round-%d-%d", round, i%warmPods) }
+		for i := range warmPods {
+			start := time.Now()
+			n.readySandbox(name(i), "warm")
+			creates = append(creates, time.Since(start))
+		}
+		for i := range warmPods * manyTasks / manySandboxes {
+			tasks = append(tasks, n.echo(ends, name(i), fmt.Sprintf("task-%d-%d", round, i)))
+		}
+		n.release()
+	}
+	n.t.Logf("%d sandboxes with %d tasks in %s, pods replaced", len(creates), len(tasks), since(begin))
+	n.t.Logf("create→Ready, one after another: %s", distribution(creates))
+	n.t.Logf("task, from its create until its end was seen: %s", distribution(tasks))
+	n.wantOnlyPods(w)
+	n.wantNoEvents()
+}
+
+// release deletes all sandboxes, and waits until as many pods are ready again.
+func (n *tenant) release() {
+	n.t.Helper()
+	if err := n.sandboxes().DeleteCollection(n.t.Context(), deleteNow, everything); err != nil {
+		n.t.Fatal(err)
+	}
+	n.awaitPool("warm", warmPods)
+}
+
+// wantOnlyPods fails the test if anything was written but pods and their events.
+func (n *tenant) wantOnlyPods(w *etcdWatch) {
+	n.t.Helper()
+	// The last pods go a while after the pool is full again.
+	w.calmDown(n.t)
+	idle, other := w.writes(n.t)
+	n.t.Logf("etcd writes for %d sandboxes and %d tasks: %s; of the idle cluster meanwhile: %s",
+		manySandboxes, manyTasks, table(other), table(idle))
+	pods, events := other["/registry/pods"], other["/registry/events"]
+	n.t.Logf("that is %.1f writes of pods and %.1f of their events for each pod that came and one that went",
+		float64(pods.Puts+pods.Deletes)/manySandboxes, float64(events.Puts)/manySandboxes)
+	delete(other, "/registry/pods")
+	delete(other, "/registry/events")
+	if len(other) > 0 {
+		n.t.Errorf("sandboxes and tasks made the cluster write %s to etcd, want nothing but pods and their events", table(other))
+	}
+	if pods.Deletes < manySandboxes {
+		n.t.Errorf("%d pods went with %d sandboxes: the count proves nothing", pods.Deletes, manySandboxes)
+	}
+}
+
+// wantNoEvents fails the test if any event tells of something other than a pod.
+func (n *tenant) wantNoEvents() {
+	n.t.Helper()
+	events, err := n.core.CoreV1().Events(n.namespace).List(n.t.Context(), everything)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, event := range events.Items {
+		if event.InvolvedObject.Kind != "Pod" {
+			n.t.Errorf("there is an event of %s %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Message)
+		}
+	}
+	n.t.Logf("%d events, all of pods, %d of them warnings", len(events.Items), countWarnings(events.Items))
+}
+
+func countWarnings(events []corev1.Event) (count int) {
+	for _, event := range events {
+		if event.Type == corev1.EventTypeWarning {
+			count++
+		}
+	}
+	return count
+}
