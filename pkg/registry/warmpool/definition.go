@@ -7,6 +7,7 @@ package warmpool
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -54,16 +55,28 @@ func initialStatus(p *arl.WarmPool) arl.WarmPoolStatus {
 
 func warnings(p *arl.WarmPool) []string {
 	var out []string
-	for i, c := range p.Spec.Template.Spec.Containers {
+	template := &p.Spec.Template.Spec
+	if policy := template.RestartPolicy; policy != "" && policy != corev1.RestartPolicyNever {
+		out = append(out, fmt.Sprintf("spec.template.spec.restartPolicy: %s is not used: a pod that ends is replaced by a fresh one", policy))
+	}
+	for i, c := range template.Containers {
+		at := fmt.Sprintf("spec.template.spec.containers[%d]", i)
+		if len(c.Args) > 0 && len(c.Command) == 0 && i == executor(template) {
+			out = append(out, at+".args: need command, too, in a cluster, where the image's entrypoint is not known")
+		}
 		if cpu, ok := c.Resources.Limits[corev1.ResourceCPU]; ok && cpu.Cmp(oneCPU) < 0 {
-			out = append(out, fmt.Sprintf("spec.template.spec.containers[%d].resources.limits.cpu: %s stalls even short steps; prefer a request, or at least 1",
-				i, cpu.String()))
+			out = append(out, fmt.Sprintf("%s.resources.limits.cpu: %s stalls even short steps; prefer a request, or at least 1", at, cpu.String()))
 		}
 	}
 	if replicas := ptr.Deref(p.Spec.Replicas, 0); p.Spec.MaxPods != nil && *p.Spec.MaxPods < replicas {
 		out = append(out, fmt.Sprintf("spec.maxPods: %d leaves no room for the %d idle pods of spec.replicas", *p.Spec.MaxPods, replicas))
 	}
 	return out
+}
+
+// executor returns the index of the container in which steps run.
+func executor(spec *corev1.PodSpec) int {
+	return max(0, slices.IndexFunc(spec.Containers, func(c corev1.Container) bool { return c.Name == "executor" }))
 }
 
 var columns = []kind.Column[*arl.WarmPool]{

@@ -72,6 +72,7 @@ func TestWarnings(t *testing.T) {
 	}}
 	tests := []struct {
 		name       string
+		restart    corev1.RestartPolicy
 		containers []corev1.Container
 		maxPods    *int32
 		want       []string
@@ -82,6 +83,17 @@ func TestWarnings(t *testing.T) {
 			name: "half a CPU in the second container", containers: []corev1.Container{requested, limited("500m")},
 			want: []string{"spec.template.spec.containers[1].resources.limits.cpu: 500m stalls even short steps; prefer a request, or at least 1"},
 		},
+		{name: "never restarted", restart: corev1.RestartPolicyNever},
+		{
+			name: "restarted", restart: corev1.RestartPolicyOnFailure,
+			want: []string{"spec.template.spec.restartPolicy: OnFailure is not used: a pod that ends is replaced by a fresh one"},
+		},
+		{name: "command and args", containers: []corev1.Container{{Command: []string{"a"}, Args: []string{"b"}}}},
+		{name: "args of another container", containers: []corev1.Container{{Args: []string{"b"}}, {Name: "executor"}}},
+		{
+			name: "args alone", containers: []corev1.Container{{}, {Name: "executor", Args: []string{"b"}}},
+			want: []string{"spec.template.spec.containers[1].args: need command, too, in a cluster, where the image's entrypoint is not known"},
+		},
 		{name: "room for the replicas", maxPods: ptr.To[int32](3)},
 		{
 			name: "no room for the replicas", maxPods: ptr.To[int32](2),
@@ -91,8 +103,14 @@ func TestWarnings(t *testing.T) {
 	for _, tc := range tests {
 		t.Run(tc.name, func(t *testing.T) {
 			p := pool("p", tc.containers...)
-			p.Spec.MaxPods = tc.maxPods
-			if diff := cmp.Diff(tc.want, warnings(p)); diff != "" {
+			p.Spec.MaxPods, p.Spec.Template.Spec.RestartPolicy = tc.maxPods, tc.restart
+			got := warnings(p)
+			for _, w := range got {
+				if len(w) > 120 {
+					t.Errorf("the warning is %d characters long: %s", len(w), w)
+				}
+			}
+			if diff := cmp.Diff(tc.want, got); diff != "" {
 				t.Errorf("unexpected warnings (-want +got):\n%s", diff)
 			}
 		})

@@ -38,13 +38,9 @@ func validateUnreserved(keys map[string]string, fldPath *field.Path) field.Error
 }
 
 func validatePodSpec(spec *corev1.PodSpec, fldPath *field.Path) field.ErrorList {
-	var errs field.ErrorList
-	switch spec.RestartPolicy {
-	case "", corev1.RestartPolicyNever:
-	default:
-		errs = append(errs, field.Invalid(fldPath.Child("restartPolicy"), spec.RestartPolicy,
-			"must be Never, or unset: a pod that ends fails its sandbox, and the pool starts a fresh one"))
-	}
+	// None of them is used, but templates written for other controllers have them.
+	errs := validateOptionalEnum(spec.RestartPolicy, fldPath.Child("restartPolicy"),
+		corev1.RestartPolicyAlways, corev1.RestartPolicyOnFailure, corev1.RestartPolicyNever)
 	if len(spec.EphemeralContainers) > 0 {
 		errs = append(errs, field.Forbidden(fldPath.Child("ephemeralContainers"), "not allowed in a template"))
 	}

@@ -50,8 +50,10 @@ func TestValidatePodTemplateSpec(t *testing.T) {
 			p.Spec.InitContainers = []corev1.Container{{Name: "init", Image: "busybox"}}
 		}},
 		{name: "never restarted", change: func(p *corev1.PodTemplateSpec) { p.Spec.RestartPolicy = corev1.RestartPolicyNever }},
-		{name: "restarted", change: func(p *corev1.PodTemplateSpec) { p.Spec.RestartPolicy = corev1.RestartPolicyAlways },
-			want: []string{`spec.restartPolicy: Invalid value: "Always": must be Never, or unset: a pod that ends fails its sandbox, and the pool starts a fresh one`}},
+		{name: "restarted", change: func(p *corev1.PodTemplateSpec) { p.Spec.RestartPolicy = corev1.RestartPolicyAlways }},
+		{name: "restarted on failure", change: func(p *corev1.PodTemplateSpec) { p.Spec.RestartPolicy = corev1.RestartPolicyOnFailure }},
+		{name: "restarted somehow", change: func(p *corev1.PodTemplateSpec) { p.Spec.RestartPolicy = "Sometimes" },
+			want: []string{`spec.restartPolicy: Unsupported value: "Sometimes": supported values: "Always", "OnFailure", "Never"`}},
 		{name: "no container", change: func(p *corev1.PodTemplateSpec) { p.Spec.Containers = nil },
 			want: []string{`spec.containers: Required value: must have at least one container`}},
 		{name: "no name", change: func(p *corev1.PodTemplateSpec) { p.Spec.Containers[0].Name = "" },
