@@ -41,8 +41,22 @@ const (
 	UpdateRecreate UpdateStrategyType = "Recreate"
 )
 
+// SandboxLabelPolicy says what a label of a pod in use tells of its sandbox.
+type SandboxLabelPolicy string
+
+// Sandbox label policies.
+const (
+	// SandboxLabelNone sets no label.
+	SandboxLabelNone SandboxLabelPolicy = "None"
+	// SandboxLabelName sets the label arl.io/sandbox to the sandbox's name.
+	SandboxLabelName SandboxLabelPolicy = "Name"
+)
+
 // Condition types of a WarmPool.
 const (
+	// WarmPoolConditionTemplateAccepted is False while no pod can be made from
+	// the template as it stands.
+	WarmPoolConditionTemplateAccepted = "TemplateAccepted"
 	// WarmPoolConditionReady is True while at least spec.replicas pods are idle and ready.
 	WarmPoolConditionReady = "Ready"
 	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
@@ -71,6 +85,7 @@ type WarmPoolSpec struct {
 	IdleTimeoutSeconds       *int32
 	MaxLifetimeSeconds       *int32
 	AllocationTimeoutSeconds *int32
+	SandboxLabel             SandboxLabelPolicy
 }
 
 // WarmPoolUpdateStrategy says when idle pods follow a changed template.

@@ -54,6 +54,7 @@ var resources = map[string]resource{
 			p.Spec = arl.WarmPoolSpec{
 				Replicas: ptr.To[int32](1), WorkDir: "/w", ReclaimPolicy: arl.ReclaimDelete,
 				UpdateStrategy: arl.WarmPoolUpdateStrategy{Type: arl.UpdateOnReplenish},
+				SandboxLabel:   arl.SandboxLabelNone,
 			}
 			p.Spec.Template.Spec.Containers = []corev1.Container{{Name: "c", Image: "i"}}
 			return p

@@ -30,6 +30,9 @@ func Funcs(runtimeserializer.CodecFactory) []any {
 			if pool.Spec.UpdateStrategy.Type == "" {
 				pool.Spec.UpdateStrategy.Type = arl.UpdateOnReplenish
 			}
+			if pool.Spec.SandboxLabel == "" {
+				pool.Spec.SandboxLabel = arl.SandboxLabelNone
+			}
 			defaultTemplate(pool)
 		},
 		func(spec *arl.SandboxSpec, c randfill.Continue) {

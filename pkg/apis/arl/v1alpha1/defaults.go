@@ -37,6 +37,9 @@ func SetDefaults_WarmPoolSpec(spec *WarmPoolSpec) {
 	if spec.UpdateStrategy.Type == "" {
 		spec.UpdateStrategy.Type = UpdateOnReplenish
 	}
+	if spec.SandboxLabel == "" {
+		spec.SandboxLabel = SandboxLabelNone
+	}
 }
 
 // SetDefaults_SandboxSpec fills what the author of a sandbox left out. The

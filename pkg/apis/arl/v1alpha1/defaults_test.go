@@ -26,6 +26,7 @@ func TestDefaults(t *testing.T) {
 				WorkDir:        "/workspace",
 				ReclaimPolicy:  v1alpha1.ReclaimDelete,
 				UpdateStrategy: v1alpha1.WarmPoolUpdateStrategy{Type: v1alpha1.UpdateOnReplenish},
+				SandboxLabel:   v1alpha1.SandboxLabelNone,
 			}},
 		},
 		{
@@ -33,11 +34,13 @@ func TestDefaults(t *testing.T) {
 			obj: &v1alpha1.WarmPool{Spec: v1alpha1.WarmPoolSpec{
 				Replicas: ptr.To[int32](0), Template: template, WorkDir: "/w",
 				UpdateStrategy: v1alpha1.WarmPoolUpdateStrategy{Type: v1alpha1.UpdateRecreate},
+				SandboxLabel:   v1alpha1.SandboxLabelName,
 			}},
 			want: &v1alpha1.WarmPool{Spec: v1alpha1.WarmPoolSpec{
 				Replicas: ptr.To[int32](0), Template: template, WorkDir: "/w",
 				ReclaimPolicy:  v1alpha1.ReclaimDelete,
 				UpdateStrategy: v1alpha1.WarmPoolUpdateStrategy{Type: v1alpha1.UpdateRecreate},
+				SandboxLabel:   v1alpha1.SandboxLabelName,
 			}},
 		},
 		{

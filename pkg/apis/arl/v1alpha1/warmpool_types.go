@@ -44,8 +44,24 @@ const (
 	UpdateRecreate UpdateStrategyType = "Recreate"
 )
 
+// SandboxLabelPolicy says what a label of a pod in use tells of its sandbox.
+// +enum
+type SandboxLabelPolicy string
+
+// Sandbox label policies.
+const (
+	// SandboxLabelNone sets no label.
+	SandboxLabelNone SandboxLabelPolicy = "None"
+	// SandboxLabelName sets the label arl.io/sandbox to the sandbox's name.
+	SandboxLabelName SandboxLabelPolicy = "Name"
+)
+
 // Condition types of a WarmPool.
 const (
+	// WarmPoolConditionTemplateAccepted is False while no pod can be made from
+	// the template as it stands. While it is True its reason and message may
+	// still name what the pods do otherwise than the author may expect.
+	WarmPoolConditionTemplateAccepted = "TemplateAccepted"
 	// WarmPoolConditionReady is True while at least spec.replicas pods are idle and ready.
 	WarmPoolConditionReady = "Ready"
 	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
@@ -84,10 +100,14 @@ type WarmPoolSpec struct {
 
 	// template describes the pods. At least one container is needed; steps run
 	// in the container named "executor" if there is one, else in the first.
-	// Labels and annotations are carried to the pods; keys of arl.io are the
-	// server's own. restartPolicy is Never or unset, because a pod that ends
-	// fails its sandbox and the pool starts a fresh one. May be changed;
-	// updateStrategy says when idle pods follow.
+	// That container's command and args run beneath the agent, which is its
+	// first process. In a cluster a container without command runs the agent
+	// alone, because what its image would run is not known there, and args
+	// without command are refused; on a single machine both get the image's
+	// entrypoint. Labels and annotations are carried to the pods; keys of
+	// arl.io are the server's own. restartPolicy is accepted and not used: pods
+	// get Never, because a pod that ends fails its sandbox and the pool starts
+	// a fresh one. May be changed; updateStrategy says when idle pods follow.
 	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,2,opt,name=template"`
 
 	// maxPods caps the pods of this pool, idle, starting and in use together.
@@ -128,6 +148,17 @@ type WarmPoolSpec struct {
 	// sandboxes that wait for a pod follow.
 	// +optional
 	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty" protobuf:"varint,9,opt,name=allocationTimeoutSeconds"`
+
+	// sandboxLabel says what a label of a pod in use tells of its sandbox, for
+	// those who look at pods: "None" (the default), or "Name" for the label
+	// arl.io/sandbox with the sandbox's name. Each label costs one write to the
+	// cluster's etcd and one event for all who watch the pods, which sandboxes
+	// otherwise do without; it comes a moment after the sandbox is ready, and
+	// nothing waits for it. Which pod a sandbox has is said by its own
+	// status.podName alone. Pods of a single machine have no labels to be seen.
+	// May be changed; pods in use follow, but no label is removed.
+	// +optional
+	SandboxLabel SandboxLabelPolicy `json:"sandboxLabel,omitempty" protobuf:"bytes,10,opt,name=sandboxLabel,casttype=SandboxLabelPolicy"`
 }
 
 // WarmPoolUpdateStrategy says when idle pods follow a changed template.
@@ -169,7 +200,8 @@ type WarmPoolStatus struct {
 	// the scale subresource.
 	// +optional
 	Selector string `json:"selector,omitempty" protobuf:"bytes,8,opt,name=selector"`
-	// conditions are the observations behind phase: Ready and ReplicaFailure.
+	// conditions are the observations behind phase: Ready, ReplicaFailure and
+	// TemplateAccepted.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

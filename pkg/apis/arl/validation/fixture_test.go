@@ -24,6 +24,7 @@ func newPool(changes ...func(*arl.WarmPool)) *arl.WarmPool {
 			WorkDir:        "/workspace",
 			ReclaimPolicy:  arl.ReclaimDelete,
 			UpdateStrategy: arl.WarmPoolUpdateStrategy{Type: arl.UpdateOnReplenish},
+			SandboxLabel:   arl.SandboxLabelNone,
 		},
 	}
 	for _, change := range changes {

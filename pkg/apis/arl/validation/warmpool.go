@@ -50,6 +50,7 @@ func validateWarmPoolSpec(spec *arl.WarmPoolSpec, fldPath *field.Path) field.Err
 	errs = append(errs, validateEnum(spec.ReclaimPolicy, fldPath.Child("reclaimPolicy"), arl.ReclaimDelete)...)
 	errs = append(errs, validateEnum(spec.UpdateStrategy.Type, fldPath.Child("updateStrategy", "type"),
 		arl.UpdateOnReplenish, arl.UpdateRecreate)...)
+	errs = append(errs, validateEnum(spec.SandboxLabel, fldPath.Child("sandboxLabel"), arl.SandboxLabelNone, arl.SandboxLabelName)...)
 	timeouts := lifecycleTimeouts{
 		idle:        spec.IdleTimeoutSeconds,
 		maxLifetime: spec.MaxLifetimeSeconds,

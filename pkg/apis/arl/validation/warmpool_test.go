@@ -53,6 +53,9 @@ func TestValidateWarmPool(t *testing.T) {
 			want: []string{`spec.reclaimPolicy: Unsupported value: "Recycle": supported values: "Delete"`}},
 		{name: "rolling update", change: func(p *arl.WarmPool) { p.Spec.UpdateStrategy.Type = "RollingUpdate" },
 			want: []string{`spec.updateStrategy.type: Unsupported value: "RollingUpdate": supported values: "OnReplenish", "Recreate"`}},
+		{name: "labelled pods", change: func(p *arl.WarmPool) { p.Spec.SandboxLabel = arl.SandboxLabelName }},
+		{name: "unknown label", change: func(p *arl.WarmPool) { p.Spec.SandboxLabel = "UID" },
+			want: []string{`spec.sandboxLabel: Unsupported value: "UID": supported values: "None", "Name"`}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			wantErrors(t, ValidateWarmPool(newPool(tc.change)), tc.want...)
