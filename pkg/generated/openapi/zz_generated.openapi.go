@@ -1333,7 +1333,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 					},
 					"template": {
 						SchemaProps: spec.SchemaProps{
-							Description: "template describes the pods. At least one container is needed; steps run in the container named \"executor\" if there is one, else in the first. Labels and annotations are carried to the pods; keys of arl.io are the server's own. restartPolicy is Never or unset, because a pod that ends fails its sandbox and the pool starts a fresh one. May be changed; updateStrategy says when idle pods follow.",
+							Description: "template describes the pods. At least one container is needed; steps run in the container named \"executor\" if there is one, else in the first. That container's command and args run beneath the agent, which is its first process. In a cluster a container without command runs the agent alone, because what its image would run is not known there, and args without command are refused; on a single machine both get the image's entrypoint. Labels and annotations are carried to the pods; keys of arl.io are the server's own. restartPolicy is accepted and not used: pods get Never, because a pod that ends fails its sandbox and the pool starts a fresh one. May be changed; updateStrategy says when idle pods follow.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(corev1.PodTemplateSpec{}.OpenAPIModelName()),
 						},
@@ -1386,6 +1386,14 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 							Description: "allocationTimeoutSeconds is the default for the sandboxes of this pool that do not set their own, in seconds, 0 to 86400. May be changed; the sandboxes that wait for a pod follow.",
 							Type:        []string{"integer"},
 							Format:      "int32",
+						},
+					},
+					"sandboxLabel": {
+						SchemaProps: spec.SchemaProps{
+							Description: "sandboxLabel says what a label of a pod in use tells of its sandbox, for those who look at pods: \"None\" (the default), or \"Name\" for the label arl.io/sandbox with the sandbox's name. Each label costs one write to the cluster's etcd and one event for all who watch the pods, which sandboxes otherwise do without; it comes a moment after the sandbox is ready, and nothing waits for it. Which pod a sandbox has is said by its own status.podName alone. Pods of a single machine have no labels to be seen. May be changed; pods in use follow, but no label is removed.\n\nPossible enum values:\n - `\"Name\"` sets the label arl.io/sandbox to the sandbox's name.\n - `\"None\"` sets no label.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Name", "None"},
 						},
 					},
 				},
@@ -1478,7 +1486,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolStatus(ref common.ReferenceCallback) c
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "conditions are the observations behind phase: Ready and ReplicaFailure.",
+							Description: "conditions are the observations behind phase: Ready, ReplicaFailure and TemplateAccepted.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{

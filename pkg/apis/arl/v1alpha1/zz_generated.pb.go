@@ -965,6 +965,11 @@ func (m *WarmPoolSpec) MarshalToSizedBuffer(dAtA []byte) (int, error) {
 	_ = i
 	var l int
 	_ = l
+	i -= len(m.SandboxLabel)
+	copy(dAtA[i:], m.SandboxLabel)
+	i = encodeVarintGenerated(dAtA, i, uint64(len(m.SandboxLabel)))
+	i--
+	dAtA[i] = 0x52
 	if m.AllocationTimeoutSeconds != nil {
 		i = encodeVarintGenerated(dAtA, i, uint64(*m.AllocationTimeoutSeconds))
 		i--
@@ -1490,6 +1495,8 @@ func (m *WarmPoolSpec) Size() (n int) {
 	if m.AllocationTimeoutSeconds != nil {
 		n += 1 + sovGenerated(uint64(*m.AllocationTimeoutSeconds))
 	}
+	l = len(m.SandboxLabel)
+	n += 1 + l + sovGenerated(uint64(l))
 	return n
 }
 
@@ -1795,6 +1802,7 @@ func (this *WarmPoolSpec) String() string {
 		`IdleTimeoutSeconds:` + valueToStringGenerated(this.IdleTimeoutSeconds) + `,`,
 		`MaxLifetimeSeconds:` + valueToStringGenerated(this.MaxLifetimeSeconds) + `,`,
 		`AllocationTimeoutSeconds:` + valueToStringGenerated(this.AllocationTimeoutSeconds) + `,`,
+		`SandboxLabel:` + fmt.Sprintf("%v", this.SandboxLabel) + `,`,
 		`}`,
 	}, "")
 	return s
@@ -5374,6 +5382,38 @@ func (m *WarmPoolSpec) Unmarshal(dAtA []byte) error {
 				}
 			}
 			m.AllocationTimeoutSeconds = &v
+		case 10:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field SandboxLabel", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return ErrIntOverflowGenerated
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return ErrInvalidLengthGenerated
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return ErrInvalidLengthGenerated
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.SandboxLabel = SandboxLabelPolicy(dAtA[iNdEx:postIndex])
+			iNdEx = postIndex
 		default:
 			iNdEx = preIndex
 			skippy, err := skipGenerated(dAtA[iNdEx:])

@@ -357,6 +357,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: replicas
       type:
         scalar: numeric
+    - name: sandboxLabel
+      type:
+        scalar: string
     - name: template
       type:
         namedType: io.k8s.api.core.v1.PodTemplateSpec

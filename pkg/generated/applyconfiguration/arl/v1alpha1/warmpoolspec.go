@@ -18,10 +18,14 @@ type WarmPoolSpecApplyConfiguration struct {
 	Replicas *int32 `json:"replicas,omitempty"`
 	// template describes the pods. At least one container is needed; steps run
 	// in the container named "executor" if there is one, else in the first.
-	// Labels and annotations are carried to the pods; keys of arl.io are the
-	// server's own. restartPolicy is Never or unset, because a pod that ends
-	// fails its sandbox and the pool starts a fresh one. May be changed;
-	// updateStrategy says when idle pods follow.
+	// That container's command and args run beneath the agent, which is its
+	// first process. In a cluster a container without command runs the agent
+	// alone, because what its image would run is not known there, and args
+	// without command are refused; on a single machine both get the image's
+	// entrypoint. Labels and annotations are carried to the pods; keys of
+	// arl.io are the server's own. restartPolicy is accepted and not used: pods
+	// get Never, because a pod that ends fails its sandbox and the pool starts
+	// a fresh one. May be changed; updateStrategy says when idle pods follow.
 	Template *v1.PodTemplateSpecApplyConfiguration `json:"template,omitempty"`
 	// maxPods caps the pods of this pool, idle, starting and in use together.
 	// No cap when unset. At least 1. May be changed; pods in use are never
@@ -48,6 +52,15 @@ type WarmPoolSpecApplyConfiguration struct {
 	// that do not set their own, in seconds, 0 to 86400. May be changed; the
 	// sandboxes that wait for a pod follow.
 	AllocationTimeoutSeconds *int32 `json:"allocationTimeoutSeconds,omitempty"`
+	// sandboxLabel says what a label of a pod in use tells of its sandbox, for
+	// those who look at pods: "None" (the default), or "Name" for the label
+	// arl.io/sandbox with the sandbox's name. Each label costs one write to the
+	// cluster's etcd and one event for all who watch the pods, which sandboxes
+	// otherwise do without; it comes a moment after the sandbox is ready, and
+	// nothing waits for it. Which pod a sandbox has is said by its own
+	// status.podName alone. Pods of a single machine have no labels to be seen.
+	// May be changed; pods in use follow, but no label is removed.
+	SandboxLabel *arlv1alpha1.SandboxLabelPolicy `json:"sandboxLabel,omitempty"`
 }
 
 // WarmPoolSpecApplyConfiguration constructs a declarative configuration of the WarmPoolSpec type for use with
@@ -125,5 +138,13 @@ func (b *WarmPoolSpecApplyConfiguration) WithMaxLifetimeSeconds(value int32) *Wa
 // If called multiple times, the AllocationTimeoutSeconds field is set to the value of the last call.
 func (b *WarmPoolSpecApplyConfiguration) WithAllocationTimeoutSeconds(value int32) *WarmPoolSpecApplyConfiguration {
 	b.AllocationTimeoutSeconds = &value
+	return b
+}
+
+// WithSandboxLabel sets the SandboxLabel field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the SandboxLabel field is set to the value of the last call.
+func (b *WarmPoolSpecApplyConfiguration) WithSandboxLabel(value arlv1alpha1.SandboxLabelPolicy) *WarmPoolSpecApplyConfiguration {
+	b.SandboxLabel = &value
 	return b
 }

@@ -31,7 +31,8 @@ type WarmPoolStatusApplyConfiguration struct {
 	// selector is the label selector of the pool's pods, in string form, for
 	// the scale subresource.
 	Selector *string `json:"selector,omitempty"`
-	// conditions are the observations behind phase: Ready and ReplicaFailure.
+	// conditions are the observations behind phase: Ready, ReplicaFailure and
+	// TemplateAccepted.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 
