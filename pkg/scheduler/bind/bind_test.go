@@ -2,6 +2,7 @@ package bind_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -240,8 +241,14 @@ func TestASandboxIsDeletedWhenItsTimeIsOver(t *testing.T) {
 			h.WaitState("echo", v1alpha1.TaskSucceeded)
 			h.Pass(test.after - time.Millisecond)
 			h.WaitPhase("box", v1alpha1.SandboxReady)
-			h.Pass(10 * time.Millisecond)
-			schedulertest.Gone(h, "box", sandboxes(h).Get)
+			// The task's end may have been noted a while after it was stored.
+			h.Eventually("the sandbox is gone", func() error {
+				h.Clock.Step(10 * time.Millisecond)
+				if _, err := sandboxes(h).Get(context.Background(), "box", metav1.GetOptions{}); err == nil {
+					return errors.New("it is there")
+				}
+				return nil
+			})
 			h.Eventually("its pod is gone", func() error {
 				if n := len(h.Runtime.Pods()); n != 1 {
 					return fmt.Errorf("there are %d pods", n)
