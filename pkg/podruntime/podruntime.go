@@ -29,6 +29,10 @@ const (
 	LabelTemplateHash = "arl.io/template-hash"
 )
 
+// LabelSandbox holds the name of the sandbox that a pod was given to, if the
+// pool asks for it. It is for those who look at pods; nothing here goes by it.
+const LabelSandbox = "arl.io/sandbox"
+
 // ExecutorContainer is the name of the container in which steps run; without
 // one of that name they run in the first.
 const ExecutorContainer = "executor"
@@ -137,17 +141,14 @@ type Handler interface {
 	PodsSynced()
 }
 
-// Remarker is a Runtime that has something to tell the owner of a pool about a
-// template from which pods can be made all the same.
-type Remarker interface {
-	// Remark returns what is to be known, or "". It is pure.
-	Remark(template *corev1.PodTemplateSpec) string
-}
-
 // Runtime makes pods. All methods may be called concurrently.
 type Runtime interface {
 	// Name is "local" or "kube", for logs and metrics.
 	Name() string
+
+	// Check says what becomes of pods of a spec, without asking anybody; the
+	// spec's Name may be empty. If Create would refuse it, returns ErrInvalid.
+	Check(spec Spec) (Advice, error)
 
 	// Run tells handler of every pod until ctx ends, and joins all goroutines
 	// of the runtime before it returns. Pods go on when Run returns. It is
@@ -157,6 +158,7 @@ type Runtime interface {
 	// Create accepts a pod and returns; the pod starts in the background and
 	// handler learns how it goes. Returns the pod as first told to handler.
 	// If the key is taken, returns ErrExists; if the spec cannot work, ErrInvalid.
+	// Other errors may be a *Refusal that says more.
 	Create(ctx context.Context, spec Spec) (Pod, error)
 
 	// Delete ends the pod at once, running steps included, and frees all that
@@ -164,6 +166,11 @@ type Runtime interface {
 	// it is done. A UID that is not empty must match. If there is no such pod,
 	// returns ErrNotFound.
 	Delete(ctx context.Context, key Key, uid types.UID) error
+
+	// LabelSandbox names, where others can see it, the sandbox that a pod was
+	// given to. Doing so again is harmless and costs nothing. If there is no
+	// such pod, or it is being deleted, returns ErrNotFound.
+	LabelSandbox(ctx context.Context, key Key, uid types.UID, sandbox string) error
 
 	// Agent returns a client of the agent of a pod that is Ready. The client is
 	// shared, safe for concurrent use, and closed by the runtime when the pod

@@ -159,6 +159,7 @@ func New(config Config) (*Scheduler, error) {
 		Pools:     group.WarmPools().Lister(),
 		Ledger:    s.ledger,
 		Tasks:     s.tasks,
+		Pods:      config.Runtime,
 		Timers:    s.timers,
 		Clock:     config.Clock,
 		Retention: config.TaskRetention,

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/podruntime"
@@ -39,8 +37,8 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 
 func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
 	if !slices.Contains(r.config.Namespaces, corev1.NamespaceAll) && !slices.Contains(r.config.Namespaces, spec.Namespace) {
-		return podruntime.Pod{}, fmt.Errorf("%w: this server makes pods in other namespaces only: %s",
-			podruntime.ErrInvalid, strings.Join(r.config.Namespaces, ", "))
+		return podruntime.Pod{}, &podruntime.Refusal{Reason: podruntime.ReasonNamespaceNotServed, Err: fmt.Errorf(
+			"this server makes pods in other namespaces only: %s", strings.Join(r.config.Namespaces, ", "))}
 	}
 	credentials, err := r.config.Credentials()
 	if err != nil {
@@ -57,24 +55,17 @@ func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.
 	if err != nil {
 		return podruntime.Pod{}, err
 	}
-	created, err := r.config.Client.CoreV1().Pods(spec.Namespace).Create(ctx, wanted, metav1.CreateOptions{FieldManager: fieldManager})
+	created, err := r.submit(ctx, wanted)
 	if err != nil {
 		r.abandon(p)
-		return podruntime.Pod{}, createError(err)
+		return podruntime.Pod{}, refusal(err)
 	}
 	return r.created(p, created)
 }
 
-// createError puts an answer of the cluster into the terms of package podruntime.
-func createError(err error) error {
-	switch {
-	case apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("%w: %w", podruntime.ErrExists, err)
-	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		return fmt.Errorf("%w: %w", podruntime.ErrInvalid, err)
-	default:
-		return err
-	}
+// Check implements podruntime.Runtime.
+func (r *Runtime) Check(spec podruntime.Spec) (podruntime.Advice, error) {
+	return podspec.Check(spec, podspec.Agent{Port: r.config.Port})
 }
 
 // reserve takes the pod's key.

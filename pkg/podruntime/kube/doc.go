@@ -2,7 +2,8 @@
 //
 // What a pod costs the cluster is its own creation, the status its node reports, and its
 // deletion: no Secret, no lease, no label written later, and nothing at all for
-// each sandbox or task. What a pod is made for stands in its labels and annotations, so
+// each sandbox or task; but for one patch where a pool wants its pods in use to name
+// their sandboxes. What a pod is made for stands in its labels and annotations, so
 // that it is known again after a restart; pods have no owner and no finalizer.
 //
 // # Readiness

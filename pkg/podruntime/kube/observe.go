@@ -83,6 +83,10 @@ func (r *Runtime) observe(seen *corev1.Pod) {
 		}
 	}
 	p.seen = true
+	if sandbox := seen.Labels[podruntime.LabelSandbox]; sandbox != "" {
+		// Without the label it may be older than what was asked for since.
+		p.sandbox = sandbox
+	}
 	first := p.pod.UID == ""
 	if first {
 		read.Phase = podruntime.Starting

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	coreinformers "k8s.io/client-go/informers/core/v1"
@@ -17,7 +16,6 @@ import (
 	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/kube/phase"
-	"arl.io/arl/pkg/podruntime/kube/podspec"
 )
 
 // Runtime makes pods in a cluster.
@@ -52,10 +50,7 @@ const (
 	stopped
 )
 
-var (
-	_ podruntime.Runtime  = (*Runtime)(nil)
-	_ podruntime.Remarker = (*Runtime)(nil)
-)
+var _ podruntime.Runtime = (*Runtime)(nil)
 
 // New returns a runtime that does nothing before Run.
 func New(config Config) (*Runtime, error) {
@@ -73,9 +68,6 @@ func New(config Config) (*Runtime, error) {
 
 // Name returns "kube".
 func (r *Runtime) Name() string { return "kube" }
-
-// Remark implements podruntime.Remarker.
-func (r *Runtime) Remark(template *corev1.PodTemplateSpec) string { return podspec.Remark(template) }
 
 // Run implements podruntime.Runtime.
 func (r *Runtime) Run(ctx context.Context, handler podruntime.Handler) error {

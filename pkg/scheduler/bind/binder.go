@@ -16,6 +16,7 @@ import (
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	client "arl.io/arl/pkg/generated/clientset/versioned/typed/arl/v1alpha1"
 	lister "arl.io/arl/pkg/generated/listers/arl/v1alpha1"
+	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler/ledger"
 	"arl.io/arl/pkg/scheduler/timer"
 	"arl.io/arl/pkg/scheduler/work"
@@ -32,6 +33,13 @@ type Tasks interface {
 	Activity(sandbox types.NamespacedName) (active int, lastEnd time.Time)
 }
 
+// Pods are labelled for those who look at them.
+type Pods interface {
+	// LabelSandbox names the sandbox that a pod was given to on the pod. If
+	// there is no such pod, it returns podruntime.ErrNotFound.
+	LabelSandbox(ctx context.Context, key podruntime.Key, uid types.UID, sandbox string) error
+}
+
 // Config is what a Binder needs. All fields are needed.
 type Config struct {
 	Client    client.SandboxesGetter
@@ -39,6 +47,7 @@ type Config struct {
 	Pools     lister.WarmPoolLister
 	Ledger    *ledger.Ledger
 	Tasks     Tasks
+	Pods      Pods
 	Timers    *timer.Queue
 	Clock     clock.WithTicker
 	// Retention is how long a sandbox that has failed is kept, so that somebody
@@ -52,12 +61,15 @@ type Binder struct {
 	sandboxes *work.Queue[types.NamespacedName]
 	rounds    *work.Queue[types.NamespacedName]
 	notes     *work.Queue[types.NamespacedName]
+	labels    *work.Queue[types.NamespacedName]
 
 	mu sync.Mutex
 	// described is when the queue of a pool was last described.
 	described map[types.NamespacedName]time.Time
 	// failures are the sandboxes that have failed and are still there.
 	failures map[types.NamespacedName]failure
+	// labelled are the sandboxes whose pods were, or are being, labelled.
+	labelled map[types.NamespacedName]labelling
 }
 
 // New returns a Binder that does nothing before Run.
@@ -67,8 +79,10 @@ func New(config Config) *Binder {
 		sandboxes: work.NewQueue[types.NamespacedName]("sandboxes", config.Timers),
 		rounds:    work.NewQueue[types.NamespacedName]("pools with a queue", config.Timers),
 		notes:     work.NewQueue[types.NamespacedName]("sandboxes to be noted", config.Timers),
+		labels:    work.NewQueue[types.NamespacedName]("pods to be labelled", config.Timers),
 		described: map[types.NamespacedName]time.Time{},
 		failures:  map[types.NamespacedName]failure{},
+		labelled:  map[types.NamespacedName]labelling{},
 	}
 }
 
@@ -99,6 +113,7 @@ func (b *Binder) Run(ctx context.Context) {
 	rooms.Go(func() { b.sandboxes.Run(ctx, sandboxWorkers, b.reconcile) })
 	rooms.Go(func() { b.rounds.Run(ctx, 1, b.describeQueue) })
 	rooms.Go(func() { b.notes.Run(ctx, 1, b.note) })
+	rooms.Go(func() { b.labels.Run(ctx, labelWorkers, b.label) })
 	rooms.Wait()
 }
 
@@ -136,6 +151,7 @@ const (
 	timeLifetime   = "lifetime"
 	timeRetention  = "retention"
 	timeNote       = "note"
+	timeLabel      = "label"
 )
 
 // timerKey is the key of a sandbox's timer.
@@ -151,12 +167,13 @@ func (b *Binder) lookAt(key types.NamespacedName, what string, at time.Time) {
 
 // forget drops what is kept of a sandbox that is gone.
 func (b *Binder) forget(key types.NamespacedName) {
-	for _, what := range []string{timeAllocation, timeIdle, timeLifetime, timeRetention, timeNote} {
+	for _, what := range []string{timeAllocation, timeIdle, timeLifetime, timeRetention, timeNote, timeLabel} {
 		b.config.Timers.Stop(timerKey{key, what})
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	delete(b.failures, key)
+	delete(b.labelled, key)
 }
 
 // pool returns the sandbox's pool, or nil if there is none.

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler/plan"
 )
 
@@ -160,23 +161,43 @@ const (
 )
 
 // failed notes that a pod did not start, or ended before a sandbox used it.
-// Failures that come while a wait is on belong to the same batch.
-func (b *book) failed(now time.Time, reason, message string) {
+// Failures that come while a wait is on belong to the same batch. The wait is at
+// least as long as asked for, but never longer than the longest.
+func (b *book) failed(now time.Time, reason, message string, atLeast time.Duration) {
 	t := &b.trouble
 	if now.Sub(t.last) > quiet {
 		t.failures = 0
 	}
 	t.now, t.last, t.reason, t.message = true, now, reason, message
-	if now.Before(t.next) {
-		return
+	if !now.Before(t.next) {
+		t.failures++
+		t.next = now.Add(plan.Backoff(t.failures, firstStartWait, maxStartWait))
 	}
-	t.failures++
-	t.next = now.Add(plan.Backoff(t.failures, firstStartWait, maxStartWait))
+	if asked := now.Add(min(atLeast, maxStartWait)); asked.After(t.next) {
+		t.next = asked
+	}
 }
 
 // started notes that a pod became ready.
 func (b *book) started() {
 	b.trouble.now, b.trouble.next = false, time.Time{}
+}
+
+// sated notes that no pod is wanted, so whether one could start is not known.
+// How long to wait after the next failure is remembered.
+func (b *book) sated() {
+	b.trouble.now = false
+}
+
+// relieved notes that a pod that was in good order is gone. If a quota was what
+// kept others from starting, there is room now, as soon as the cluster has counted.
+func (b *book) relieved(now time.Time) {
+	if t := &b.trouble; t.now && t.reason == podruntime.ReasonQuota {
+		t.failures = 0
+		if soon := now.Add(firstStartWait); soon.Before(t.next) {
+			t.next = soon
+		}
+	}
 }
 
 // SetPool tells of a stored pool, or of a change of it.

@@ -35,6 +35,9 @@ func (l *Ledger) Fill(pool types.NamespacedName) Work {
 	l.stopLocked(b, order)
 
 	var work Work
+	if order.Start == 0 && have.Current.Starting == 0 {
+		b.sated()
+	}
 	if order.Start > 0 && now.Before(b.trouble.next) {
 		work.RetryAt = b.trouble.next
 		return work
@@ -113,15 +116,16 @@ func (l *Ledger) stopLocked(b *book, order plan.Order) {
 	}
 }
 
-// StartFailed tells that a pod that Fill ordered was not created, and why. The pool backs off.
-func (l *Ledger) StartFailed(key podruntime.Key, reason, message string) {
+// StartFailed tells that a pod that Fill ordered was not created, and why. The
+// pool backs off, for the given time at least within its bounds.
+func (l *Ledger) StartFailed(key podruntime.Key, reason, message string, atLeast time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p, ok := l.pods[key]
 	if !ok || p.UID != "" {
 		return
 	}
-	p.book.failed(l.config.Clock.Now(), reason, message)
+	p.book.failed(l.config.Clock.Now(), reason, message, atLeast)
 	l.removeLocked(p, message)
 }
 
@@ -136,6 +140,8 @@ type Counts struct {
 	// Message why. A pod that is still starting may have a reason, too.
 	Failing         bool
 	Reason, Message string
+	// RetryAt is when the next pod is tried at the earliest, after one has failed.
+	RetryAt time.Time
 }
 
 // Counts returns the counts of a pool.
@@ -156,6 +162,7 @@ func (l *Ledger) Counts(pool types.NamespacedName) Counts {
 	}
 	if b.trouble.now {
 		counts.Failing, counts.Reason, counts.Message = true, b.trouble.reason, b.trouble.message
+		counts.RetryAt = b.trouble.next
 	} else if stuck := b.stuck(); stuck != nil {
 		counts.Failing, counts.Reason, counts.Message = true, stuck.Reason, stuck.Message
 	}

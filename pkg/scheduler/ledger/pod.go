@@ -130,7 +130,7 @@ func (l *Ledger) failLocked(p *pod) {
 		l.dispossessLocked(p, lossOf(p.Pod, "the pod failed"))
 	default:
 		if p.book.owns(p) && p.TemplateHash == p.book.hash {
-			p.book.failed(l.config.Clock.Now(), p.Reason, p.Message)
+			p.book.failed(l.config.Clock.Now(), p.Reason, p.Message, 0)
 		}
 	}
 	l.leaveLocked(p)
@@ -140,6 +140,9 @@ func (l *Ledger) failLocked(p *pod) {
 func (l *Ledger) removeLocked(p *pod, why string) {
 	if p.state == taken {
 		l.dispossessLocked(p, why)
+	}
+	if p.Phase == podruntime.Ready {
+		p.book.relieved(l.config.Clock.Now())
 	}
 	p.book.pull(p)
 	delete(p.book.pods, p)

@@ -79,17 +79,78 @@ func TestFailuresOfACreate(t *testing.T) {
 	d.SetPool(poolOf("p", 2))
 	d.Open()
 	for _, spec := range d.Fill(poolKey).Start {
-		d.StartFailed(spec.Key, "CreateFailed", "no room")
+		d.StartFailed(spec.Key, "CreateFailed", "no room", 0)
 	}
 	counts := d.Counts(poolKey)
-	d.want("counts", Counts{Failing: true, Reason: "CreateFailed", Message: "no room"}, counts)
+	d.want("counts", Counts{Failing: true, Reason: "CreateFailed", Message: "no room", RetryAt: noon.Add(time.Second)}, counts)
 	d.SetSandbox(boxOf("a"))
 	d.want("waits for", `pool "pool" cannot start pods: CreateFailed: no room`, d.Waiters(poolKey)[0].Message)
 	// A new template starts with a clean slate.
 	d.SetPool(poolOf("p", 2, image("two", 2)))
 	d.want("failing", false, d.Counts(poolKey).Failing)
 	d.want("started", 2, len(d.Fill(poolKey).Start))
-	d.StartFailed(podruntime.Key{Namespace: "ns", Name: "unknown"}, "", "")
+	d.StartFailed(podruntime.Key{Namespace: "ns", Name: "unknown"}, "", "", 0)
+}
+
+// TestAWaitThatIsAskedFor has the one who refuses pods say when to come back.
+func TestAWaitThatIsAskedFor(t *testing.T) {
+	for name, test := range map[string]struct{ asked, want time.Duration }{
+		"shorter than ours": {time.Millisecond, time.Second},
+		"longer":            {7 * time.Second, 7 * time.Second},
+		"too long":          {time.Hour, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDesk(t)
+			d.SetPool(poolOf("p", 2))
+			d.Open()
+			for i, spec := range d.Fill(poolKey).Start {
+				// Of several that fail together, the longest wait counts.
+				d.StartFailed(spec.Key, "Busy", "", time.Duration(i)*test.asked)
+			}
+			d.want("next try", d.clock.Now().Add(test.want), d.Fill(poolKey).RetryAt)
+		})
+	}
+}
+
+// TestNoPodIsWantedAnyMore has a pool whose last pods could not be had made smaller.
+func TestNoPodIsWantedAnyMore(t *testing.T) {
+	d, _ := opened(t, 2)
+	d.SetPool(poolOf("p", 3))
+	for _, spec := range d.Fill(poolKey).Start {
+		d.StartFailed(spec.Key, "CreateFailed", "no room", 0)
+	}
+	d.want("failing", true, d.Counts(poolKey).Failing)
+	d.Fill(poolKey)
+	d.want("failing while it waits", true, d.Counts(poolKey).Failing)
+	d.SetPool(poolOf("p", 2))
+	d.Fill(poolKey)
+	d.want("failing with all that is wanted", false, d.Counts(poolKey).Failing)
+	d.SetPool(poolOf("p", 3))
+	d.want("next try", noon.Add(time.Second), d.Fill(poolKey).RetryAt)
+}
+
+// TestRoomInAQuota has a sandbox released whose pool cannot have more pods.
+func TestRoomInAQuota(t *testing.T) {
+	for _, tt := range []struct {
+		reason string
+		wait   time.Duration
+	}{{podruntime.ReasonQuota, time.Second}, {podruntime.ReasonPodSecurity, 4 * time.Second}} {
+		t.Run(tt.reason, func(t *testing.T) {
+			d, pool := opened(t, 1)
+			used := d.reserve(boxOf("a"))
+			d.Settle("uid-a", true)
+			for _, wait := range []time.Duration{1, 2, 4} {
+				d.StartFailed(d.Fill(poolKey).Start[0].Key, tt.reason, "no more", 0)
+				d.want("next try", d.clock.Now().Add(wait*time.Second), d.Fill(poolKey).RetryAt)
+				if wait < 4 {
+					d.clock.Step(wait * time.Second)
+				}
+			}
+			d.DropSandbox(boxOf("a", bound(used)))
+			d.Observe(podruntime.Event{Pod: podOf(used, pool, podruntime.Ready), Deleted: true})
+			d.want("next try", d.clock.Now().Add(tt.wait), d.Fill(poolKey).RetryAt)
+		})
+	}
 }
 
 func TestAQuietPeriodForgivesFailures(t *testing.T) {

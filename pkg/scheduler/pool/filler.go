@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
@@ -25,14 +24,19 @@ import (
 const (
 	// fillWorkers is how many pools are worked on at the same time.
 	fillWorkers = 4
-	// createsAtOnce is how many pods of one pool are asked for at the same time.
-	createsAtOnce = 8
+	// createsAtOnce is how many pods are asked for at the same time. It is far
+	// above what one pool may have starting, so that a pool whose creates hang
+	// holds up no other.
+	createsAtOnce = 256
+	// callTimeout bounds one request for a pod or its deletion. It is above the
+	// minute after which the API server of a cluster gives up by itself.
+	callTimeout = 75 * time.Second
 	// statusInterval is the least time between two writes of a pool's status:
 	// every claim changes the counts.
 	statusInterval = 200 * time.Millisecond
 )
 
-// Reasons of the ReplicaFailure condition beside those of package podruntime.
+// Reasons of the conditions beside those of package podruntime.
 const (
 	// ReasonInvalidTemplate: the runtime cannot make pods from the template as it stands.
 	ReasonInvalidTemplate = "InvalidTemplate"
@@ -54,6 +58,10 @@ type Config struct {
 type Filler struct {
 	config Config
 	pools  *work.Queue[types.NamespacedName]
+	// creates holds a token for every pod that is being asked for; starts are
+	// the goroutines that ask or wait for their turn.
+	creates chan struct{}
+	starts  sync.WaitGroup
 	// unwanted pods are to be deleted, unproven ones to be asked whether they were used.
 	unwanted, unproven *work.Queue[podID]
 
@@ -69,6 +77,7 @@ func New(config Config) *Filler {
 		pools:    work.NewQueue[types.NamespacedName]("pools", config.Timers),
 		unwanted: work.NewQueue[podID]("unwanted pods", config.Timers),
 		unproven: work.NewQueue[podID]("unproven pods", config.Timers),
+		creates:  make(chan struct{}, createsAtOnce),
 		written:  map[types.NamespacedName]time.Time{},
 	}
 }
@@ -83,6 +92,8 @@ func (f *Filler) Run(ctx context.Context) {
 	rooms.Go(func() { f.unwanted.Run(ctx, reapWorkers, f.reap) })
 	rooms.Go(func() { f.unproven.Run(ctx, proveWorkers, f.prove) })
 	rooms.Wait()
+	// Only the workers above begin starts.
+	f.starts.Wait()
 }
 
 // timerKey is the key of a pool's timer for the next try or status.
@@ -110,33 +121,49 @@ func (f *Filler) reconcile(ctx context.Context, key types.NamespacedName) error 
 	return f.describe(ctx, key, pool)
 }
 
-// start creates pods. What does not work is the ledger's to try again.
+// start has pods created, and does not wait for them: one pool must not hold up
+// another. They are in the ledger already, which bounds them, and what does not
+// work is the ledger's to try again.
 func (f *Filler) start(ctx context.Context, specs []podruntime.Spec) {
-	var group errgroup.Group
-	group.SetLimit(createsAtOnce)
 	for _, spec := range specs {
-		group.Go(func() error {
+		f.starts.Go(func() {
+			select {
+			case f.creates <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			defer func() { <-f.creates }()
 			f.create(ctx, spec)
-			return nil
 		})
 	}
-	_ = group.Wait()
 }
 
 func (f *Filler) create(ctx context.Context, spec podruntime.Spec) {
 	logger := klog.FromContext(ctx)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	pod, err := f.config.Runtime.Create(ctx, spec)
 	if err != nil {
-		reason := ReasonCreateFailed
-		if errors.Is(err, podruntime.ErrInvalid) {
-			reason = ReasonInvalidTemplate
-		}
+		reason, wait := reasonOf(err)
 		logger.V(2).Info("Pod not created", "pod", spec.Key, "pool", spec.Pool, "reason", reason, "err", err)
-		f.config.Ledger.StartFailed(spec.Key, reason, err.Error())
+		f.config.Ledger.StartFailed(spec.Key, reason, err.Error(), wait)
 		return
 	}
 	logger.V(4).Info("Pod created", "pod", spec.Key, "pool", spec.Pool)
 	f.config.Ledger.Observe(podruntime.Event{Pod: pod})
+}
+
+// reasonOf says in a word why a pod was not created, and how long not to try again.
+func reasonOf(err error) (reason string, wait time.Duration) {
+	var refusal *podruntime.Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return refusal.Reason, refusal.RetryAfter
+	case errors.Is(err, podruntime.ErrInvalid):
+		return ReasonInvalidTemplate, 0
+	default:
+		return ReasonCreateFailed, 0
+	}
 }
 
 // forget drops what is kept of a pool that is gone.
@@ -151,11 +178,7 @@ func (f *Filler) forget(key types.NamespacedName) {
 // describe writes the status of a pool if it says something else than what is
 // stored, at most once an interval.
 func (f *Filler) describe(ctx context.Context, key types.NamespacedName, pool *v1alpha1.WarmPool) error {
-	remark := ""
-	if remarker, ok := f.config.Runtime.(podruntime.Remarker); ok {
-		remark = remarker.Remark(&pool.Spec.Template)
-	}
-	status := statusOf(pool, f.config.Ledger.Counts(key), remark, f.config.Clock.Now())
+	status := statusOf(pool, f.config.Ledger.Counts(key), f.template(pool), f.config.Clock.Now())
 	if sameStatus(&pool.Status, status) {
 		return nil
 	}
@@ -177,6 +200,18 @@ func (f *Filler) describe(ctx context.Context, key types.NamespacedName, pool *v
 		return fmt.Errorf("write the status of pool %s: %w", key, err)
 	}
 	return nil
+}
+
+// template returns what the runtime has to say about a pool's template.
+func (f *Filler) template(pool *v1alpha1.WarmPool) opinion {
+	advice, err := f.config.Runtime.Check(podruntime.Spec{
+		Key:      podruntime.Key{Namespace: pool.Namespace},
+		Pool:     pool.Name,
+		PoolUID:  pool.UID,
+		Template: &pool.Spec.Template,
+		WorkDir:  pool.Spec.WorkDir,
+	})
+	return opinion{advice, err}
 }
 
 // tooEarly says until when the next write has to wait, or notes that it is made now.

@@ -140,7 +140,10 @@ func TestPodsThatCannotStart(t *testing.T) {
 		err            error
 		reason, phrase string
 	}{
-		"refused":     {errors.New("no room on this machine"), "CreateFailed", "no room"},
+		"refused":       {errors.New("no room on this machine"), "CreateFailed", "no room"},
+		"quota used up": {&podruntime.Refusal{Reason: podruntime.ReasonQuota, Err: errors.New("exceeded quota: team")}, "QuotaExceeded", "exceeded quota: team"},
+		"come back in an hour": {&podruntime.Refusal{Reason: podruntime.ReasonUnavailable, RetryAfter: time.Hour, Err: errors.New("too busy")},
+			"ClusterUnavailable", "too busy"},
 		"unsupported": {fmt.Errorf("%w: hostNetwork", podruntime.ErrInvalid), "InvalidTemplate", "hostNetwork"},
 	}
 	for name, test := range tests {
@@ -162,8 +165,11 @@ func TestPodsThatCannotStart(t *testing.T) {
 				h.Clock.Step(500 * time.Millisecond)
 				<-time.After(100 * time.Microsecond)
 			}
-			// 1+2+4+8+16+32+60+60+60 seconds fit in 300, after three at once.
-			if n := len(tries); n < 4 || n > 14 {
+			if !strings.Contains(failure.Message, "; not tried again before 2026-01-02T03:0") {
+				t.Errorf("the message %q does not say when the next try is", failure.Message)
+			}
+			// 1+2+4+8+16+32+60+60+60 seconds fit in 300, after three at once; or five times 60.
+			if n := len(tries); n > 14 {
 				t.Errorf("%d tries in five minutes", n)
 			}
 			h.Runtime.Refuse(nil)
@@ -182,6 +188,98 @@ func TestPodsThatCannotStart(t *testing.T) {
 	}
 }
 
+// TestAPoolWhoseCreatesHangHoldsUpNoOther has more such pools than are worked on at
+// the same time.
+func TestAPoolWhoseCreatesHangHoldsUpNoOther(t *testing.T) {
+	const slow = 8
+	h := schedulertest.New(t)
+	release := make(chan struct{})
+	begun := make(chan string, 1000)
+	h.Runtime.Refuse(func(spec podruntime.Spec) error {
+		if spec.Pool == "quick" {
+			return nil
+		}
+		begun <- spec.Pool
+		<-release
+		return nil
+	})
+	h.Start()
+	for i := range slow {
+		h.CreatePool(schedulertest.Pool(fmt.Sprintf("slow-%d", i), 3))
+	}
+	stuck := map[string]int{}
+	h.Eventually("all pods of the slow pools are asked for", func() error {
+		select {
+		case pool := <-begun:
+			stuck[pool]++
+		default:
+		}
+		for i := range slow {
+			if n := stuck[fmt.Sprintf("slow-%d", i)]; n != 3 {
+				return fmt.Errorf("%v", stuck)
+			}
+		}
+		return nil
+	})
+	h.CreatePool(schedulertest.Pool("quick", 2))
+	h.WaitIdle("quick", 2)
+	h.WaitPool("slow-0", func(p *v1alpha1.WarmPool) bool { return p.Status.Replicas == 3 && p.Status.ReadyReplicas == 0 })
+	close(release)
+	for i := range slow {
+		h.WaitIdle(fmt.Sprintf("slow-%d", i), 3)
+	}
+	if all, _ := h.Runtime.Created(); all != 3*slow+2 {
+		t.Errorf("%d pods were created, want %d", all, 3*slow+2)
+	}
+}
+
+// TestWhatThereIsToSayOfATemplate neither makes a pool look broken nor waits for a pod.
+func TestWhatThereIsToSayOfATemplate(t *testing.T) {
+	for name, test := range map[string]struct {
+		advice          podruntime.Advice
+		err             error
+		replicas        int32
+		status          metav1.ConditionStatus
+		reason, message string
+	}{
+		"nothing": {replicas: 1, status: metav1.ConditionTrue, reason: "Accepted", message: "pods are made from the template"},
+		"advice": {advice: podruntime.Advice{Reason: podruntime.ReasonNoCommand, Message: "nothing runs"}, replicas: 1,
+			status: metav1.ConditionTrue, reason: "NoCommand", message: "nothing runs"},
+		"refused": {err: fmt.Errorf("%w: hostNetwork", podruntime.ErrInvalid), replicas: 0,
+			status: metav1.ConditionFalse, reason: "InvalidTemplate", message: "pod spec not supported: hostNetwork"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := schedulertest.New(t)
+			h.Runtime.Judge(func(podruntime.Spec) (podruntime.Advice, error) { return test.advice, test.err })
+			h.Start()
+			h.CreatePool(schedulertest.Pool("pool", test.replicas))
+			got := h.WaitPool("pool", func(p *v1alpha1.WarmPool) bool {
+				return p.Status.Phase == v1alpha1.WarmPoolReady && p.Status.ReadyReplicas == test.replicas
+			})
+			c := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.WarmPoolConditionTemplateAccepted)
+			if c == nil || c.Status != test.status || c.Reason != test.reason || c.Message != test.message {
+				t.Errorf("the condition is %+v", c)
+			}
+			if !meta.IsStatusConditionFalse(got.Status.Conditions, v1alpha1.WarmPoolConditionReplicaFailure) {
+				t.Errorf("the conditions are %+v", got.Status.Conditions)
+			}
+		})
+	}
+}
+
+// TestWhatTheClusterRefuses tells of a template that the runtime took for a good one.
+func TestWhatTheClusterRefuses(t *testing.T) {
+	h := schedulertest.New(t)
+	h.Runtime.Refuse(func(podruntime.Spec) error { return fmt.Errorf("%w: spec.x", podruntime.ErrInvalid) })
+	h.Start()
+	h.CreatePool(schedulertest.Pool("pool", 1))
+	got := h.WaitPool("pool", func(p *v1alpha1.WarmPool) bool { return p.Status.Phase == v1alpha1.WarmPoolDegraded })
+	c := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.WarmPoolConditionTemplateAccepted)
+	if c == nil || c.Status != metav1.ConditionFalse || c.Reason != "InvalidTemplate" || !strings.Contains(c.Message, "spec.x") {
+		t.Errorf("the condition is %+v", c)
+	}
+}
+
 func TestAnImageThatCannotBeHad(t *testing.T) {
 	h := schedulertest.New(t)
 	h.Runtime.Manual(true)
@@ -191,7 +289,7 @@ func TestAnImageThatCannotBeHad(t *testing.T) {
 	h.Runtime.Fail(h.Runtime.Pods()[0].Name, podruntime.ReasonImagePull, "no such image: typo:latest")
 	got := h.WaitPool("pool", func(p *v1alpha1.WarmPool) bool { return p.Status.Phase == v1alpha1.WarmPoolDegraded })
 	failure := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.WarmPoolConditionReplicaFailure)
-	if failure.Reason != podruntime.ReasonImagePull || failure.Message != "no such image: typo:latest" {
+	if failure.Reason != podruntime.ReasonImagePull || !strings.HasPrefix(failure.Message, "no such image: typo:latest; not tried again before ") {
 		t.Errorf("the condition is %+v", failure)
 	}
 	// A mended template does not wait for the back-off.

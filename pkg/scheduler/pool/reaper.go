@@ -36,6 +36,8 @@ func (f *Filler) Prove(key podruntime.Key, uid types.UID) { f.unproven.Add(podID
 
 // reap deletes a pod.
 func (f *Filler) reap(ctx context.Context, pod podID) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	err := f.config.Runtime.Delete(ctx, pod.Key, pod.uid)
 	if errors.Is(err, podruntime.ErrNotFound) {
 		f.config.Ledger.Gone(pod.Key, pod.uid)

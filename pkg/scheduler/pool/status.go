@@ -17,9 +17,15 @@ import (
 
 var updateOptions = metav1.UpdateOptions{FieldManager: "arl-scheduler"}
 
-// statusOf describes a pool. Conditions that say the same as before keep their
-// time. A remark of the runtime's is for whoever reads them.
-func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, remark string, now time.Time) *v1alpha1.WarmPoolStatus {
+// opinion is what the runtime has to say about a template.
+type opinion struct {
+	advice podruntime.Advice
+	// err is set if no pod can be made from it.
+	err error
+}
+
+// statusOf describes a pool. Conditions that say the same as before keep their time.
+func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, template opinion, now time.Time) *v1alpha1.WarmPoolStatus {
 	replicas := 1
 	if pool.Spec.Replicas != nil {
 		replicas = int(*pool.Spec.Replicas)
@@ -34,12 +40,9 @@ func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, remark string, now 
 	status.PendingSandboxes = int32(counts.Waiting)
 	status.Selector = podruntime.LabelPool + "=" + pool.Name
 
-	ready := readyCondition(counts, replicas)
-	if remark != "" {
-		ready.Message += "; " + remark
-	}
-	for _, condition := range []metav1.Condition{ready, failureCondition(counts)} {
-		condition.Message = clip(condition.Message)
+	for _, condition := range []metav1.Condition{
+		readyCondition(counts, replicas), failureCondition(counts), templateCondition(counts, template),
+	} {
 		condition.ObservedGeneration = pool.Generation
 		condition.LastTransitionTime = metav1.NewTime(now)
 		meta.SetStatusCondition(&status.Conditions, condition)
@@ -76,7 +79,30 @@ func failureCondition(counts ledger.Counts) metav1.Condition {
 	if counts.Failing {
 		condition.Status = metav1.ConditionTrue
 		condition.Reason = wordOr(counts.Reason, podruntime.ReasonStart)
-		condition.Message = counts.Message
+		condition.Message = clip(counts.Message)
+		if !counts.RetryAt.IsZero() {
+			condition.Message += "; not tried again before " + counts.RetryAt.UTC().Format(time.RFC3339)
+		}
+	}
+	return condition
+}
+
+// templateCondition is False for what the runtime refuses and for what the
+// cluster behind it has refused, and otherwise True, whatever there is to say.
+func templateCondition(counts ledger.Counts, template opinion) metav1.Condition {
+	condition := metav1.Condition{
+		Type:    v1alpha1.WarmPoolConditionTemplateAccepted,
+		Status:  metav1.ConditionTrue,
+		Reason:  "Accepted",
+		Message: "pods are made from the template",
+	}
+	switch {
+	case template.err != nil:
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonInvalidTemplate, clip(template.err.Error())
+	case counts.Failing && counts.Reason == ReasonInvalidTemplate:
+		condition.Status, condition.Reason, condition.Message = metav1.ConditionFalse, ReasonInvalidTemplate, clip(counts.Message)
+	case template.advice.Reason != "":
+		condition.Reason, condition.Message = template.advice.Reason, clip(template.advice.Message)
 	}
 	return condition
 }

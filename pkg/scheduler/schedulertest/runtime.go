@@ -28,6 +28,12 @@ type Runtime struct {
 	// manual leaves pods Starting until Ready is called.
 	manual bool
 	refuse func(podruntime.Spec) error
+	check  func(podruntime.Spec) (podruntime.Advice, error)
+	// label is asked before a pod is labelled; labels are the sandboxes that
+	// pods' labels name, and attempts how often one was to be set.
+	label    func(sandbox string) error
+	labels   map[types.UID]string
+	attempts int
 	// created counts all pods there ever were, most the largest number at a time.
 	created, most int
 }
@@ -42,7 +48,7 @@ var _ podruntime.Runtime = (*Runtime)(nil)
 
 // NewRuntime returns a runtime without pods.
 func NewRuntime(clock clock.PassiveClock) *Runtime {
-	r := &Runtime{clock: clock, pods: map[podruntime.Key]*Pod{}}
+	r := &Runtime{clock: clock, pods: map[podruntime.Key]*Pod{}, labels: map[types.UID]string{}}
 	r.changed = sync.NewCond(&r.mu)
 	return r
 }
@@ -54,11 +60,33 @@ func (r *Runtime) Manual(manual bool) {
 	r.manual = manual
 }
 
-// Refuse has Create fail with what the function returns, unless it is nil.
+// Refuse has Create fail with what the function returns, unless it is nil. The
+// function may block.
 func (r *Runtime) Refuse(refuse func(podruntime.Spec) error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.refuse = refuse
+}
+
+// Judge has Check answer what the function returns, unless it is nil.
+func (r *Runtime) Judge(check func(podruntime.Spec) (podruntime.Advice, error)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.check = check
+}
+
+// RefuseLabels has LabelSandbox fail with what the function returns, unless it is nil.
+func (r *Runtime) RefuseLabels(refuse func(sandbox string) error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.label = refuse
+}
+
+// Label returns the sandbox that a pod's label names, and how often any pod was to be labelled.
+func (r *Runtime) Label(pod types.UID) (sandbox string, attempts int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.labels[pod], r.attempts
 }
 
 // Created returns how many pods were ever created, and the most there were at a time.
@@ -164,12 +192,15 @@ func (r *Runtime) next() (podruntime.Event, bool) {
 // Create makes a pod, which is ready soon unless pods are manual.
 func (r *Runtime) Create(_ context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.refuse != nil {
-		if err := r.refuse(spec); err != nil {
+	refuse := r.refuse
+	r.mu.Unlock()
+	if refuse != nil {
+		if err := refuse(spec); err != nil {
 			return podruntime.Pod{}, err
 		}
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if _, taken := r.pods[spec.Key]; taken {
 		return podruntime.Pod{}, fmt.Errorf("%w: %s", podruntime.ErrExists, spec.Key)
 	}
@@ -194,6 +225,34 @@ func (r *Runtime) Create(_ context.Context, spec podruntime.Spec) (podruntime.Po
 		r.tellLocked(podruntime.Event{Pod: p.Pod})
 	}
 	return first, nil
+}
+
+// Check is content with every spec, unless Judge was called.
+func (r *Runtime) Check(spec podruntime.Spec) (podruntime.Advice, error) {
+	r.mu.Lock()
+	check := r.check
+	r.mu.Unlock()
+	if check != nil {
+		return check(spec)
+	}
+	return podruntime.Advice{}, nil
+}
+
+// LabelSandbox labels a pod.
+func (r *Runtime) LabelSandbox(_ context.Context, key podruntime.Key, uid types.UID, sandbox string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.attempts++
+	if r.label != nil {
+		if err := r.label(sandbox); err != nil {
+			return err
+		}
+	}
+	if p, ok := r.pods[key]; !ok || p.UID != uid {
+		return fmt.Errorf("%w: %s", podruntime.ErrNotFound, key)
+	}
+	r.labels[uid] = sandbox
+	return nil
 }
 
 // Delete removes a pod.

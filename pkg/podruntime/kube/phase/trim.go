@@ -19,7 +19,7 @@ func Trim(obj any) (any, error) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 			CreationTimestamp: pod.CreationTimestamp, DeletionTimestamp: pod.DeletionTimestamp,
-			Labels:      only(pod.Labels, podruntime.LabelPool, podruntime.LabelPoolUID, podruntime.LabelTemplateHash),
+			Labels:      only(pod.Labels, podruntime.LabelPool, podruntime.LabelPoolUID, podruntime.LabelTemplateHash, podruntime.LabelSandbox),
 			Annotations: only(pod.Annotations, podspec.AnnotationContainer, podspec.AnnotationWorkDir),
 		},
 		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, Containers: names(pod.Spec.Containers)},

@@ -9,7 +9,8 @@
 //     the emptyDir, read-only, and the agent as its first process. The container's own
 //     command and args follow it; they run beneath the agent, without a shell. A
 //     container without command runs the agent alone: what its image would run is
-//     not known without asking a registry.
+//     not known without asking a registry. So args without command are refused: they
+//     could only be dropped, or be taken for a command that they are not.
 //   - Labels and annotations by which the pod is known again.
 //   - The security settings of security.go, where the template says nothing.
 //   - restartPolicy Never, whatever the template says, and no token of the

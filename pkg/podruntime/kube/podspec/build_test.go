@@ -234,3 +234,32 @@ func TestRemark(t *testing.T) {
 		})
 	}
 }
+
+func TestCheck(t *testing.T) {
+	silent := corev1.Container{Name: "silent", Image: "i"}
+	talks := corev1.Container{Name: "executor", Image: "i", Command: []string{"python"}}
+	for _, tt := range []struct {
+		name       string
+		containers []corev1.Container
+		reason     string
+		message    string
+	}{
+		{"command", []corev1.Container{talks}, "", ""},
+		{"another container has none", []corev1.Container{silent, talks}, "", ""},
+		{"no command", []corev1.Container{{Name: "other", Command: []string{"x"}}, {Name: "executor", Image: "i"}}, "NoCommand", `container "executor" has no command`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			spec := specOf(tt.containers...)
+			spec.Name = ""
+			got, err := Check(spec, agent)
+			if err != nil || got.Reason != tt.reason || !strings.Contains(got.Message, tt.message) {
+				t.Errorf("%+v, %v", got, err)
+			}
+		})
+	}
+	alone := talks
+	alone.Command, alone.Args = nil, []string{"x"}
+	if _, err := Check(specOf(alone), agent); !errors.Is(err, podruntime.ErrInvalid) || !strings.Contains(err.Error(), "spec.containers[0].args: needs command") {
+		t.Errorf("args alone: %v", err)
+	}
+}

@@ -11,6 +11,18 @@ import (
 	"arl.io/arl/pkg/podruntime"
 )
 
+// Check says what Build makes of a spec whose template says something that the
+// author may not have meant. If Build would refuse it, returns the same podruntime.ErrInvalid.
+func Check(spec podruntime.Spec, agent Agent) (podruntime.Advice, error) {
+	if err := check(spec, agent); err != nil {
+		return podruntime.Advice{}, err
+	}
+	if remark := Remark(spec.Template); remark != "" {
+		return podruntime.Advice{Reason: podruntime.ReasonNoCommand, Message: remark}, nil
+	}
+	return podruntime.Advice{}, nil
+}
+
 // check finds what a cluster would take and what could not work then. All else
 // is left to the cluster to judge.
 func check(spec podruntime.Spec, agent Agent) error {
