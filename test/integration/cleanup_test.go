@@ -109,6 +109,9 @@ func (n *tenant) deleteAll() {
 		}
 		return err
 	})
+	// A server that is stopped before it has seen that their pool is gone leaves
+	// pods to its next start.
+	eventually(n.t, "no pods", func(context.Context) error { return podsLeft(n.server.data) })
 }
 
 func (n *tenant) purge() {

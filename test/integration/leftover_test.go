@@ -124,11 +124,17 @@ func (h *holdings) left(t *testing.T) error {
 			errs = append(errs, fmt.Errorf("process %d in the network of a pod: %s", pid, commandOf(pid)))
 		}
 	}
-	errs = append(errs, h.mountsLeft(), h.cgroupsLeft())
-	pods, err := os.ReadDir(filepath.Join(h.dir, "runtime", "pods"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	errs = append(errs, h.mountsLeft(), h.cgroupsLeft(), podsLeft(h.dir))
+	return errors.Join(errs...)
+}
+
+// podsLeft returns an error that names the pods of a server's directory.
+func podsLeft(dir string) error {
+	pods, err := os.ReadDir(filepath.Join(dir, "runtime", "pods"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
 	}
+	errs := []error{err}
 	for _, pod := range pods {
 		errs = append(errs, fmt.Errorf("files of pod %s", pod.Name()))
 	}
