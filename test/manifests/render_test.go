@@ -1,6 +1,7 @@
 package manifests
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"helm.sh/helm/v3/pkg/chart"
@@ -15,9 +17,10 @@ import (
 	"helm.sh/helm/v3/pkg/chartutil"
 	"helm.sh/helm/v3/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/util/yaml"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
+	"sigs.k8s.io/yaml"
 )
 
 // Where things are, seen from this folder.
@@ -45,16 +48,20 @@ func keyOf(object *unstructured.Unstructured) string {
 	return path.Join(object.GetKind(), object.GetName())
 }
 
-// parse reads the objects of a stream of YAML documents into all.
+// parse reads the objects of a stream of YAML documents into all. A key that is
+// there twice is an error, as it is to Helm.
 func parse(all objects, stream []byte) error {
-	for decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(stream), len(stream)+1); ; {
-		var content map[string]any
-		err := decoder.Decode(&content)
+	for reader := utilyaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(stream))); ; {
+		document, err := reader.Read()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("parse: %w\n%s", err, stream)
+			return fmt.Errorf("split into documents: %w", err)
+		}
+		var content map[string]any
+		if err := yaml.UnmarshalStrict(document, &content); err != nil {
+			return fmt.Errorf("parse: %w\n%s", err, document)
 		}
 		if len(content) == 0 {
 			continue
@@ -86,19 +93,21 @@ func kustomize(t *testing.T, dir string) objects {
 	return all
 }
 
-// loadChart reads the chart.
+// readChart reads the chart once: no test changes it.
+var readChart = sync.OnceValues(func() (*chart.Chart, error) { return loader.Load(chartDir) })
+
 func loadChart(t *testing.T) *chart.Chart {
 	t.Helper()
-	loaded, err := loader.Load(chartDir)
+	loaded, err := readChart()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return loaded
 }
 
-// install renders the chart as helm install does, with values in YAML. It
+// render makes what the chart does as helm install does, with values in YAML. It
 // returns the notes, too, and the error that a user would see.
-func install(t *testing.T, values string) (all objects, notes string, err error) {
+func render(t *testing.T, values string) (all objects, notes string, err error) {
 	t.Helper()
 	parsed, err := chartutil.ReadValues([]byte(values))
 	if err != nil {
@@ -135,10 +144,10 @@ func install(t *testing.T, values string) (all objects, notes string, err error)
 	return all, notes, nil
 }
 
-// mustInstall is install for values that are right.
-func mustInstall(t *testing.T, values string) objects {
+// mustRender is render for values that are right.
+func mustRender(t *testing.T, values string) objects {
 	t.Helper()
-	all, _, err := install(t, values)
+	all, _, err := render(t, values)
 	if err != nil {
 		t.Fatalf("%v\nwith the values\n%s", err, values)
 	}

@@ -21,7 +21,7 @@ func TestChartIsTheKustomization(t *testing.T) {
 	if len(want) < 10 {
 		t.Fatalf("the kustomization has %d objects", len(want))
 	}
-	compare(t, want, withoutHelmLabels(t, mustInstall(t, "namespace: {create: true}")))
+	compare(t, want, withoutHelmLabels(t, mustRender(t, "namespace: {create: true}")))
 }
 
 // TestChartLeavesTheNamespaceToHelm: Helm needs it before, and refuses to take
@@ -29,13 +29,13 @@ func TestChartIsTheKustomization(t *testing.T) {
 func TestChartLeavesTheNamespaceToHelm(t *testing.T) {
 	want := kustomize(t, kustomizeDir)
 	delete(want, "Namespace/"+systemNamespace)
-	compare(t, want, withoutHelmLabels(t, mustInstall(t, "")))
+	compare(t, want, withoutHelmLabels(t, mustRender(t, "")))
 }
 
 // TestChartHasTheNetworkOfPools compares what each namespace with pools gets.
 func TestChartHasTheNetworkOfPools(t *testing.T) {
-	without := mustInstall(t, "")
-	got := mustInstall(t, "poolNamespaces: [team-a, team-b]")
+	without := mustRender(t, "")
+	got := mustRender(t, "poolNamespaces: [team-a, team-b]")
 	maps.DeleteFunc(got, func(key string, _ *unstructured.Unstructured) bool { return without[key] != nil })
 	want := objects{}
 	for _, namespace := range []string{"team-a", "team-b"} {

@@ -154,10 +154,10 @@ func TestEveryValueHasAnEffect(t *testing.T) {
 	if diff := cmp.Diff(names, slices.Sorted(maps.Keys(effects))); diff != "" {
 		t.Errorf("values of the chart (-) and of the table (+):\n%s", diff)
 	}
-	unchanged := mustInstall(t, "")
+	unchanged := mustRender(t, "")
 	for name, tt := range effects {
 		t.Run(name, func(t *testing.T) {
-			all := mustInstall(t, tt.values)
+			all := mustRender(t, tt.values)
 			changed := false
 			for at, want := range tt.want {
 				got, _ := lookup(all, at)
@@ -247,7 +247,7 @@ func TestWrongValuesAreRefused(t *testing.T) {
 		{`networkPolicy: {enabled: "yes"}`, "networkPolicy"},
 	} {
 		t.Run(tt.values, func(t *testing.T) {
-			_, _, err := install(t, tt.values)
+			_, _, err := render(t, tt.values)
 			if err == nil {
 				t.Fatal("was taken")
 			}
@@ -267,7 +267,7 @@ func TestNotes(t *testing.T) {
 		{`{tls: {secretName: mine}, apiService: {annotations: {a: b}}}`, "needs the Secret mine in arl-system"},
 	} {
 		t.Run(fmt.Sprintf("%s: %s", tt.values, tt.want), func(t *testing.T) {
-			_, notes, err := install(t, tt.values)
+			_, notes, err := render(t, tt.values)
 			if err != nil {
 				t.Fatal(err)
 			}
