@@ -97,6 +97,10 @@ verify: tools ## Check formatting, static analysis, generated code and go.mod.
 	hack/verify-codegen.sh
 	hack/verify-mod.sh
 
+.PHONY: verify-manifests
+verify-manifests: tools ## Check the manifests and the Helm chart: that they are valid, agree, and fit the program.
+	cd test/manifests && go vet ./... && go test -count=1 $(TESTFLAGS) ./...
+
 .PHONY: update
 update: tools ## Regenerate all generated code.
 	hack/update-codegen.sh
