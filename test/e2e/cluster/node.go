@@ -102,7 +102,9 @@ func (c *Cluster) kubeletConfig() map[string]any {
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		"imageGCHighThresholdPercent": 100,
-		"maxPods":                     250,
+		// By default, a container that was killed a few times waits for minutes.
+		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "1s"},
+		"maxPods":          250,
 	}
 }
 
