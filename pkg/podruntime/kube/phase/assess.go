@@ -191,22 +191,40 @@ func reasonOf(t *corev1.ContainerStateTerminated, otherwise string) string {
 	return otherwise
 }
 
+// signalled is what runtimes add to the number of a signal to make an exit code.
+const signalled = 128
+
 // exit describes the end of a container.
 func exit(t *corev1.ContainerStateTerminated) string {
 	if t.Reason == "OOMKilled" {
 		return "the kernel ended it: it used more memory than its limit"
 	}
 	text := fmt.Sprintf("exited with code %d", t.ExitCode)
-	if t.Signal != 0 {
+	switch {
+	case t.Signal != 0:
 		text = fmt.Sprintf("ended by signal %d", t.Signal)
+	case t.ExitCode > signalled && t.ExitCode < signalled+64:
+		text = fmt.Sprintf("ended by signal %d", t.ExitCode-signalled)
 	}
 	if t.Reason != "" && t.Reason != "Error" && t.Reason != "Completed" {
 		text += " (" + t.Reason + ")"
 	}
-	if message := strings.TrimSpace(t.Message); message != "" {
-		text += ": " + message
+	if words := lastWords(t.Message); words != "" {
+		text += ": " + words
 	}
 	return text
+}
+
+// lastWords drops the agent's log from a termination message, which is the end
+// of all that the container printed if it left no other.
+func lastWords(message string) string {
+	var words []string
+	for line := range strings.Lines(message) {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, `{"time":`) {
+			words = append(words, line)
+		}
+	}
+	return strings.Join(words, "; ")
 }
 
 // waiting judges a pod of which a container cannot be started for now. The node

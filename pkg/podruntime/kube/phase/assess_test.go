@@ -122,6 +122,7 @@ func TestAssess(t *testing.T) {
 		{"cannot be executed", []change{prepared, executor(terminated(128, "StartError", "no such file")), ends(corev1.PodFailed, "", "")}, failed, "StartFailed", "exited with code 128 (StartError): no such file", false},
 		{"port taken", []change{prepared, executor(terminated(1, "Error", "address already in use"))}, failed, "Exited", "address already in use", false},
 		{"out of memory", []change{prepared, executor(terminated(137, "OOMKilled", ""))}, failed, "OOMKilled", "more memory than its limit", false},
+		{"killed", []change{prepared, executor(terminated(137, "Error", `{"time":"2026-01-01T00:00:00Z","msg":"serves"}`+"\nlast words\n"))}, failed, "Exited", "ended by signal 9: last words", false},
 		{"exited", []change{prepared, executor(terminated(0, "Completed", "")), ends(corev1.PodSucceeded, "", "")}, failed, "Exited", "exited with code 0", false},
 		{"started again", []change{runs, func(p *corev1.Pod) { p.Status.ContainerStatuses[1].RestartCount = 1 }}, failed, "Exited", "started again", false},
 		{"other container ends", []change{runs, func(p *corev1.Pod) { p.Status.ContainerStatuses[0].State = terminated(1, "Error", "") }}, starting, "", "waiting for the agent", true},
