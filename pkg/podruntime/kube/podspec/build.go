@@ -126,8 +126,8 @@ func Remark(template *corev1.PodTemplateSpec) string {
 	if len(executor.Command) > 0 {
 		return ""
 	}
-	return fmt.Sprintf("container %q has no command, so it runs the agent and what the steps start, and nothing else: "+
-		"what its image would run is known to the image's registry alone", executor.Name)
+	return fmt.Sprintf("container %q has no command, so nothing runs in it but the agent and the steps: "+
+		"what its image would run by itself is not known here", executor.Name)
 }
 
 // executorOf returns the index of the container in which steps run.
