@@ -65,6 +65,7 @@ func TestServerWritesNothingElse(t *testing.T) {
 		"delete pods",
 		"patch apiregistration.k8s.io/apiservices v1alpha1.arl.io",
 		"patch flowcontrol.apiserver.k8s.io/flowschemas/status",
+		"patch pods",
 		"update resourcequotas/status",
 	}
 	if diff := cmp.Diff(want, writes); diff != "" {
