@@ -21,6 +21,7 @@ import (
 type options struct {
 	bin, out, version, revision, arch string
 	tags                              []string
+	push                              bool
 }
 
 func main() {
@@ -35,6 +36,7 @@ func command() *cobra.Command {
 		Use:   "image --out FILE --tag NAME:TAG [--tag NAME:TAG]...",
 		Short: "Pack arl-apiserver and arl-agent into an image",
 		Long: "Packs arl-apiserver and arl-agent into an image and writes it as an OCI archive.\n" +
+			"With --push, the image goes into a registry, too, with the credentials of ~/.docker/config.json.\n" +
 			"Its time is that of SOURCE_DATE_EPOCH, in seconds since 1970, or 1970 itself.",
 		Args:         cobra.NoArgs,
 		SilenceUsage: true,
@@ -47,6 +49,7 @@ func command() *cobra.Command {
 	flags.StringVar(&o.revision, "revision", "", "commit that the image's labels state")
 	flags.StringVar(&o.arch, "arch", runtime.GOARCH, "architecture of the binaries, by Go's name")
 	flags.StringArrayVar(&o.tags, "tag", nil, "name and tag of the image, such as registry.example.com/arl:v1; may be repeated")
+	flags.BoolVar(&o.push, "push", false, "put the image into the registries that the tags name, too")
 	return cmd
 }
 
@@ -69,6 +72,11 @@ func run(cmd *cobra.Command, o options) error {
 	}
 	if err := archive.WriteFile(o.out, image, o.tags); err != nil {
 		return fmt.Errorf("write %s: %w", o.out, err)
+	}
+	if o.push {
+		if err := push(cmd.Context(), image, o.tags); err != nil {
+			return err
+		}
 	}
 	digest, err := image.Digest()
 	if err != nil {
