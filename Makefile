@@ -145,7 +145,11 @@ image-programs: tools
 .PHONY: image
 image: image-programs ## Build a container image, the same bit for bit each time, into IMAGE under IMAGE_TAGS.
 	go run ./hack/image --bin $(IMAGE_BIN) --out $(IMAGE) --version $(VERSION) \
-		--revision "$$(git rev-parse HEAD 2>/dev/null || true)" $(addprefix --tag ,$(IMAGE_TAGS))
+		--revision "$$(git rev-parse HEAD 2>/dev/null || true)" $(addprefix --tag ,$(IMAGE_TAGS)) $(IMAGE_FLAGS)
+
+.PHONY: push
+push: IMAGE_FLAGS += --push
+push: image ## Build the image and put it into a registry: IMAGE_NAME=registry.example.com/arl VERSION=v0.1.0.
 
 .PHONY: clean
 clean: ## Remove what was built.
