@@ -21,7 +21,7 @@ const (
 	// patience is for what a cluster does by itself, on a busy machine.
 	patience = 2 * time.Minute
 	// removal is for a namespace with all that is in it, and its pods.
-	removal = 3 * time.Minute
+	removal = 5 * time.Minute
 	poll    = 100 * time.Millisecond
 	// homeText is what the pods of these tests serve.
 	homeText = "hello from a pod"

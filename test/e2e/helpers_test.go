@@ -25,8 +25,8 @@ func clientOf(t *testing.T, user string) *kubernetes.Clientset {
 	return client
 }
 
-// newNamespace makes a namespace that ends with the test, and waits until pods
-// can be made in it.
+// newNamespace makes a namespace that is deleted at the end of the test, and waits
+// until pods can be made in it.
 func newNamespace(t *testing.T, admin kubernetes.Interface, prefix string) string {
 	t.Helper()
 	namespace, err := admin.CoreV1().Namespaces().Create(t.Context(),
@@ -34,7 +34,7 @@ func newNamespace(t *testing.T, admin kubernetes.Interface, prefix string) strin
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { removeNamespace(t, admin, namespace.Name) })
+	t.Cleanup(func() { leaveNamespace(t, admin, namespace.Name) })
 	eventually(t, "the default account is there", func(ctx context.Context) error {
 		_, err := admin.CoreV1().ServiceAccounts(namespace.Name).Get(ctx, "default", metav1.GetOptions{})
 		return err

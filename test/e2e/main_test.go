@@ -29,9 +29,10 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (code int) {
-	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	ctx := context.Background()
+	starting, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	started, err := cluster.Start(ctx, cluster.Config{Logf: func(format string, args ...any) {
+	started, err := cluster.Start(starting, cluster.Config{Logf: func(format string, args ...any) {
 		fmt.Printf("cluster: "+format+"\n", args...)
 	}})
 	if err != nil {
@@ -48,10 +49,15 @@ func run(m *testing.M) (code int) {
 		}
 	}()
 	mark := archive.File{Path: markFile, Content: []byte(markText), Mode: 0o644}
-	if err := started.BusyboxImage(ctx, testImage, mark); err != nil {
+	if err := started.BusyboxImage(starting, testImage, mark); err != nil {
 		fmt.Fprintln(os.Stderr, "Error: make the image of the tests:", err)
 		return 1
 	}
 	shared = started
-	return m.Run()
+	code = m.Run()
+	if err := awaitLeft(ctx); err != nil {
+		fmt.Fprintf(os.Stderr, "Error: remove the namespaces of the tests: %v\n%s", err, serverState(ctx))
+		return 1
+	}
+	return code
 }

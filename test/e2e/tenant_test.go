@@ -6,9 +6,7 @@ import (
 	"testing"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -52,7 +50,7 @@ type tenant struct {
 }
 
 // newTenant makes a tenant on the shared installation. Its namespace goes with
-// the test, which fails if anything of it cannot be removed.
+// the test.
 func newTenant(t *testing.T) *tenant {
 	t.Helper()
 	if err := deployed(); err != nil {
@@ -115,42 +113,6 @@ func (n *tenant) awaitRights() {
 		}
 		return err
 	})
-}
-
-// removeNamespace deletes a namespace, unless that has been done, and waits
-// until it is gone: so the next test finds a quiet cluster.
-func removeNamespace(t *testing.T, admin kubernetes.Interface, namespace string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), removal)
-	defer cancel()
-	err := admin.CoreV1().Namespaces().Delete(ctx, namespace, deleteNow)
-	if err != nil && !apierrors.IsNotFound(err) {
-		t.Errorf("delete namespace %s: %v", namespace, err)
-		return
-	}
-	if err := awaitNoNamespace(ctx, admin, namespace); err != nil {
-		t.Error(err)
-	}
-}
-
-// awaitNoNamespace waits until a namespace that was deleted is gone. The error
-// says what is left in it.
-func awaitNoNamespace(ctx context.Context, admin kubernetes.Interface, name string) error {
-	var last *corev1.Namespace
-	err := until(ctx, func(ctx context.Context) error {
-		namespace, err := admin.CoreV1().Namespaces().Get(ctx, name, getNow)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		if err == nil {
-			last, err = namespace, fmt.Errorf("namespace %s is there", name)
-		}
-		return err
-	})
-	if err != nil && last != nil {
-		err = fmt.Errorf("%w: %+v", err, last.Status.Conditions)
-	}
-	return err
 }
 
 func (n *tenant) pools() client.WarmPoolInterface {

@@ -23,6 +23,7 @@ const (
 // uses them up, round by round.
 func TestWarm(t *testing.T) {
 	n := newTenant(t)
+	quiet(t)
 	w := newEtcdWatch(t)
 	begin := time.Now()
 	pool := n.fillPool(cappedPool("warm", warmPods))
