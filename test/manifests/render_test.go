@@ -109,6 +109,12 @@ func loadChart(t *testing.T) *chart.Chart {
 // returns the notes, too, and the error that a user would see.
 func render(t *testing.T, values string) (all objects, notes string, err error) {
 	t.Helper()
+	return renderFor(t, kubeVersion, values)
+}
+
+// renderFor renders for a cluster of some version.
+func renderFor(t *testing.T, kubeVersion, values string) (all objects, notes string, err error) {
+	t.Helper()
 	parsed, err := chartutil.ReadValues([]byte(values))
 	if err != nil {
 		t.Fatalf("the test's own values: %v", err)
@@ -118,6 +124,9 @@ func render(t *testing.T, values string) (all objects, notes string, err error) 
 		t.Fatal(err)
 	}
 	loaded := loadChart(t)
+	if !chartutil.IsCompatibleRange(loaded.Metadata.KubeVersion, version.Version) {
+		return nil, "", fmt.Errorf("the chart is for kubeVersion %s, not %s", loaded.Metadata.KubeVersion, kubeVersion)
+	}
 	release := chartutil.ReleaseOptions{Name: "arl", Namespace: systemNamespace, Revision: 1, IsInstall: true}
 	capabilities := chartutil.DefaultCapabilities.Copy()
 	capabilities.KubeVersion = *version
