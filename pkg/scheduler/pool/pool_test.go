@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -194,6 +195,9 @@ func TestAPoolWhoseCreatesHangHoldsUpNoOther(t *testing.T) {
 	const slow = 8
 	h := schedulertest.New(t)
 	release := make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	// Before the scheduler is stopped, which waits for them.
+	t.Cleanup(free)
 	begun := make(chan string, 1000)
 	h.Runtime.Refuse(func(spec podruntime.Spec) error {
 		if spec.Pool == "quick" {
@@ -224,7 +228,7 @@ func TestAPoolWhoseCreatesHangHoldsUpNoOther(t *testing.T) {
 	h.CreatePool(schedulertest.Pool("quick", 2))
 	h.WaitIdle("quick", 2)
 	h.WaitPool("slow-0", func(p *v1alpha1.WarmPool) bool { return p.Status.Replicas == 3 && p.Status.ReadyReplicas == 0 })
-	close(release)
+	free()
 	for i := range slow {
 		h.WaitIdle(fmt.Sprintf("slow-%d", i), 3)
 	}

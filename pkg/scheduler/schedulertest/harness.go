@@ -21,7 +21,7 @@ import (
 const Namespace = "default"
 
 // patience bounds what a test waits for. It is long: the machine may be busy.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // Harness is an API, a runtime and a Scheduler between them.
 type Harness struct {
