@@ -226,3 +226,17 @@ func TestHostname(t *testing.T) {
 		}
 	}
 }
+
+// TestCheck needs no name of a pod, and has nothing to say of a container without
+// command: here the image's entrypoint runs.
+func TestCheck(t *testing.T) {
+	template := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: "host", Args: []string{"x"}}}}}
+	spec := podruntime.Spec{Template: template, WorkDir: "/workspace"}
+	if got, err := planner().Check(spec); err != nil || got != (podruntime.Advice{}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	template.Spec.HostNetwork = true
+	if _, err := planner().Check(spec); !errors.Is(err, podruntime.ErrInvalid) || !strings.Contains(err.Error(), "hostNetwork") {
+		t.Errorf("%v", err)
+	}
+}
