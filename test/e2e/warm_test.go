@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -10,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/test/e2e/cluster"
 )
 
 const (
@@ -40,6 +43,7 @@ func TestWarm(t *testing.T) {
 		t.Run("tasks run in the user's image", func(t *testing.T) { n.in(t).testImage() })
 		t.Run("a thousand tasks", func(t *testing.T) { n.in(t).testThousandTasks(w) })
 	}
+	t.Run("a label that was asked for", func(t *testing.T) { n.in(t).testSandboxLabel(w) })
 	t.Run("a hundred sandboxes", func(t *testing.T) { n.in(t).testHundredSandboxes(w) })
 }
 
@@ -128,6 +132,27 @@ func (n *tenant) testImage() {
 		if got := n.output(warmSandbox(0), "cat note"); got != "mine\n" {
 			n.t.Errorf("the next task of a sandbox found %q of the former's file", got)
 		}
+	}
+}
+
+// testSandboxLabel has the pods of a pool name their sandboxes, which costs one
+// write for each: and shows that such a write would be seen.
+func (n *tenant) testSandboxLabel(w *etcdWatch) {
+	pool := cappedPool("labelled", 1)
+	pool.Spec.SandboxLabel = v1alpha1.SandboxLabelName
+	n.fillPool(pool)
+	w.settle(n.t)
+	pod := n.readySandbox("named", pool.Name).Status.PodName
+	eventually(n.t, "the pod names its sandbox", func(ctx context.Context) error {
+		got, err := n.core.CoreV1().Pods(n.namespace).Get(ctx, pod, getNow)
+		if err == nil && got.Labels["arl.io/sandbox"] != "named" {
+			err = fmt.Errorf("its labels are %v", got.Labels)
+		}
+		return err
+	})
+	_, other := w.writes(n.t)
+	if want := (map[string]cluster.Writes{"/registry/pods": {Puts: 1}}); !maps.Equal(other, want) {
+		n.t.Errorf("a sandbox whose pod is labelled made the cluster write %s to etcd, want %s", table(other), table(want))
 	}
 }
 
