@@ -64,7 +64,7 @@ func TestAdmissionPolicy(t *testing.T) {
 		if apierrors.IsInvalid(err) && strings.Contains(err.Error(), "only the chosen few may be so important") {
 			return nil
 		}
-		return fmt.Errorf("a create got: %w", err)
+		return fmt.Errorf("a create got: %v", err)
 	})
 	n.createSandbox(sandboxOf("modest", "nowhere"))
 	manifest := strings.Replace(sandboxYAML("important", "nowhere"), "keepAlive: true", "priority: 11", 1)
@@ -114,7 +114,7 @@ func TestAdmissionWebhooks(t *testing.T) {
 		dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 		_, err := n.tasks().Create(ctx, bad, dry)
 		if err == nil || !strings.Contains(err.Error(), `admission webhook "validate.e2e.arl.io" denied the request: no task may be named bad`) {
-			return fmt.Errorf("a create got: %w", err)
+			return fmt.Errorf("a create got: %v", err)
 		}
 		changed, err := n.tasks().Create(ctx, good, dry)
 		if err == nil && changed.Labels["seen-by"] != "webhook" {
