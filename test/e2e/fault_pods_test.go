@@ -1,0 +1,130 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/test/e2e/cluster"
+)
+
+// podLoss takes a pod away.
+type podLoss struct {
+	// name is a word for what was done to the pod, and names the sandbox.
+	name string
+	do   func(ctx context.Context, admin kubernetes.Interface, pod *corev1.Pod) error
+	// words are what the sandbox says of it.
+	words []string
+}
+
+var podLosses = []podLoss{
+	{"deleted", func(ctx context.Context, admin kubernetes.Interface, pod *corev1.Pod) error {
+		return admin.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{})
+	}, words("Deleted", "somebody deleted the pod")},
+	{"forced", func(ctx context.Context, admin kubernetes.Interface, pod *corev1.Pod) error {
+		return admin.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
+	}, words("deleted")},
+	{"evicted", func(ctx context.Context, admin kubernetes.Interface, pod *corev1.Pod) error {
+		return admin.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
+			ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		})
+	}, words("Evicted", "EvictionByEvictionAPI")},
+	{"killed", func(ctx context.Context, _ kubernetes.Interface, pod *corev1.Pod) error {
+		return shared.KillContainer(ctx, pod.Status.ContainerStatuses[0].ContainerID)
+	}, words("Exited", `container "executor"`)},
+}
+
+// TestLostPods takes pods away from sandboxes in which a task runs, and idle
+// ones from their pool.
+func TestLostPods(t *testing.T) {
+	n := newTenant(t)
+	n.fillPool(busyPool("pool", 1))
+	for _, loss := range podLosses {
+		t.Run(loss.name, func(t *testing.T) { n.in(t).lose(loss) })
+	}
+	t.Run("idle and deleted", func(t *testing.T) { n.in(t).loseIdle() })
+}
+
+// lose sees what becomes of a sandbox, and of its tasks, when its pod is lost.
+func (n *tenant) lose(loss podLoss) {
+	admin := clientOf(n.t, cluster.Admin)
+	n.awaitPool("pool", 1)
+	name := loss.name
+	sandbox := n.readySandbox(name, "pool")
+	n.createTask(taskIn(name, name+"-runs", shell("sleeps", "sleep 1000")))
+	n.awaitRunning(name + "-runs")
+	n.createTask(taskIn(name, name+"-waits", shell("sleeps", "true")))
+	pod, err := n.core.CoreV1().Pods(n.namespace).Get(n.t.Context(), sandbox.Status.PodName, getNow)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	begin := time.Now()
+	if err := loss.do(n.t.Context(), admin, pod); err != nil {
+		n.t.Fatal(err)
+	}
+	failed := n.awaitSandbox(name, v1alpha1.SandboxFailed).Status
+	n.t.Logf("the sandbox failed %s after its pod was %s: %s: %s", since(begin), loss.name, failed.Reason, failed.Message)
+	if failed.Reason != v1alpha1.SandboxReasonPodLost || failed.PodUID != pod.UID {
+		n.t.Errorf("the sandbox's status is %+v", failed)
+	}
+	wantWords(n.t, failed.Message, append(loss.words, pod.Name)...)
+	n.kubectl().run(words("get", "sandbox", name), "Failed")
+	n.kubectl().run(words("describe", "sandbox", name), append(loss.words, "PodLost")...)
+
+	for task, reason := range map[string]string{name + "-runs": v1alpha1.TaskReasonAgentLost, name + "-waits": v1alpha1.TaskReasonSandboxFailed} {
+		ended := n.awaitEnd(task)
+		if s := ended.Status; s.State != v1alpha1.TaskFailed || s.Reason != reason || s.FailureClass != v1alpha1.FailureInfrastructure {
+			n.t.Errorf("task %s is %s, want it to have failed with reason %s", task, outline(ended), reason)
+		}
+	}
+	n.awaitPool("pool", 1)
+	n.awaitNoPod(pod)
+}
+
+// loseIdle shows that a pool replaces a pod that was deleted before anybody used it.
+func (n *tenant) loseIdle() {
+	n.awaitPool("pool", 1)
+	pods := n.poolPods("pool")
+	idle := &pods[0]
+	if err := n.core.CoreV1().Pods(n.namespace).Delete(n.t.Context(), idle.Name, deleteNow); err != nil {
+		n.t.Fatal(err)
+	}
+	n.awaitNoPod(idle)
+	n.awaitPool("pool", 1)
+	n.output(n.readySandbox("after", "pool").Name, "true")
+}
+
+// poolPods are the pods of a pool that are not on their way out.
+func (n *tenant) poolPods(pool string) (pods []corev1.Pod) {
+	n.t.Helper()
+	list, err := n.core.CoreV1().Pods(n.namespace).List(n.t.Context(), metav1.ListOptions{LabelSelector: poolLabel + "=" + pool})
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	for _, pod := range list.Items {
+		if pod.DeletionTimestamp == nil {
+			pods = append(pods, pod)
+		}
+	}
+	return pods
+}
+
+// awaitNoPod waits until a pod is gone.
+func (n *tenant) awaitNoPod(pod *corev1.Pod) {
+	n.t.Helper()
+	eventually(n.t, "pod "+pod.Name+" is gone", func(ctx context.Context) error {
+		got, err := n.core.CoreV1().Pods(n.namespace).Get(ctx, pod.Name, getNow)
+		if apierrors.IsNotFound(err) || err == nil && got.UID != pod.UID {
+			return nil
+		}
+		return errors.Join(errors.New("it is there"), err)
+	})
+}
