@@ -2,6 +2,7 @@ package kube
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
@@ -27,10 +28,11 @@ var errForeign = errors.New("whoever answers at the pod's address is not the pod
 // connect returns a client of the agent of a pod. No connection is made yet.
 func (r *Runtime) connect(key podruntime.Key, status phase.State) *client.Client {
 	transport := client.TLSTransport(r.tlsConfig(status.Key))
+	port := cmp.Or(status.Port, r.config.Port)
 	transport.DialContext = func(ctx context.Context, _, address string) (net.Conn, error) {
-		return r.dial(ctx, key, address)
+		return r.dial(ctx, key, address, port)
 	}
-	address := net.JoinHostPort(status.IP, strconv.Itoa(int(r.config.Port)))
+	address := net.JoinHostPort(status.IP, strconv.Itoa(int(port)))
 	return client.New(client.Config{Transport: transport, BaseURL: "https://" + address})
 }
 
@@ -74,12 +76,12 @@ func (r *Runtime) clientCertificate(wanted *tls.CertificateRequestInfo) (*tls.Ce
 }
 
 // dial makes a connection to the agent of a pod.
-func (r *Runtime) dial(ctx context.Context, key podruntime.Key, address string) (net.Conn, error) {
+func (r *Runtime) dial(ctx context.Context, key podruntime.Key, address string, port int32) (net.Conn, error) {
 	switch {
 	case r.config.Reach == Direct:
 		return r.config.direct(ctx, address)
 	case r.config.Reach == Tunnel, r.tunnelled.Load() && !r.routed.Load():
-		return r.config.Tunneler.Dial(ctx, key.Namespace, key.Name, r.config.Port)
+		return r.config.Tunneler.Dial(ctx, key.Namespace, key.Name, port)
 	}
 	direct, cancel := context.WithTimeout(ctx, directTimeout)
 	defer cancel()
@@ -92,7 +94,7 @@ func (r *Runtime) dial(ctx context.Context, key podruntime.Key, address string) 
 	if r.routed.Load() || errors.Is(err, syscall.ECONNREFUSED) || ctx.Err() != nil {
 		return nil, err
 	}
-	conn, tunnelErr := r.config.Tunneler.Dial(ctx, key.Namespace, key.Name, r.config.Port)
+	conn, tunnelErr := r.config.Tunneler.Dial(ctx, key.Namespace, key.Name, port)
 	if tunnelErr != nil {
 		return nil, errors.Join(err, tunnelErr)
 	}

@@ -303,3 +303,18 @@ func TestConfig(t *testing.T) {
 		t.Errorf("defaults: %+v", r.config)
 	}
 }
+
+// TestAgentPortChanges restarts the server with another port for agents: those
+// of the pods that are there go on listening where they do.
+func TestAgentPortChanges(t *testing.T) {
+	h := start(t)
+	before := h.ready("one")
+	h.stop()
+	again := startOn(t, h.cluster, func(c *Config) { c.Port++ })
+	if after := again.pod("one", podruntime.Ready, ""); after.UID != before.UID {
+		t.Errorf("pod %s has become %s", before.UID, after.UID)
+	}
+	if err := again.echo("one", before.UID); err != nil {
+		t.Error(err)
+	}
+}

@@ -26,6 +26,8 @@ type State struct {
 	Reason, Message string
 
 	IP, NodeName string
+	// Port is where the agent listens.
+	Port int32
 	// Key is the SHA-256 sum of the agent's public key, as the kubelet has
 	// reported it; nil until the setup container has ended.
 	Key []byte
@@ -64,7 +66,7 @@ func say(format string, args ...any) string {
 func Assess(pod *corev1.Pod) State {
 	executor := statusOf(pod.Status.ContainerStatuses, podspec.Executor(pod))
 	state := State{
-		IP: pod.Status.PodIP, NodeName: pod.Spec.NodeName, Key: agentKey(pod),
+		IP: pod.Status.PodIP, NodeName: pod.Spec.NodeName, Port: podspec.AgentPort(pod), Key: agentKey(pod),
 		Running: executor != nil && executor.State.Running != nil,
 	}
 	state.Doubtful = state.Running && is(pod, corev1.ContainersReady, corev1.ConditionTrue) && is(pod, corev1.PodReady, corev1.ConditionFalse)

@@ -22,7 +22,7 @@ func Trim(obj any) (any, error) {
 			Labels:      only(pod.Labels, podruntime.LabelPool, podruntime.LabelPoolUID, podruntime.LabelTemplateHash, podruntime.LabelSandbox),
 			Annotations: only(pod.Annotations, podspec.AnnotationContainer, podspec.AnnotationWorkDir),
 		},
-		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, Containers: names(pod.Spec.Containers)},
+		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, Containers: outlines(pod.Spec.Containers)},
 		Status: pod.Status,
 	}, nil
 }
@@ -37,10 +37,11 @@ func only(all map[string]string, keys ...string) map[string]string {
 	return kept
 }
 
-func names(containers []corev1.Container) []corev1.Container {
+// outlines keeps of containers who they are and where they listen.
+func outlines(containers []corev1.Container) []corev1.Container {
 	kept := make([]corev1.Container, len(containers))
 	for i := range containers {
-		kept[i].Name = containers[i].Name
+		kept[i].Name, kept[i].Ports = containers[i].Name, containers[i].Ports
 	}
 	return kept
 }

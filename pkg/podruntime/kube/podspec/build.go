@@ -64,6 +64,9 @@ const (
 // annotationDefaultContainer is what kubectl exec and logs go by.
 const annotationDefaultContainer = "kubectl.kubernetes.io/default-container"
 
+// agentPort names the port where the agent listens.
+const agentPort = "arl-agent"
+
 // uidVariable is the environment variable with the pod's UID. The agent keeps
 // variables of this prefix from the commands that it runs.
 const uidVariable = "ARL_POD_UID"
@@ -231,7 +234,7 @@ func wrap(executor *corev1.Container, agent Agent, workDir string) {
 	}
 	uid := corev1.EnvVar{Name: uidVariable, ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{FieldPath: "metadata.uid"}}}
 	executor.Env = append([]corev1.EnvVar{uid}, executor.Env...)
-	executor.Ports = append(executor.Ports, corev1.ContainerPort{Name: "arl-agent", ContainerPort: agent.Port, Protocol: corev1.ProtocolTCP})
+	executor.Ports = append(executor.Ports, corev1.ContainerPort{Name: agentPort, ContainerPort: agent.Port, Protocol: corev1.ProtocolTCP})
 	if executor.TerminationMessagePolicy == "" {
 		// So that the pod says why the agent ended.
 		executor.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
@@ -261,6 +264,20 @@ func Ours(pod *corev1.Pod) bool {
 
 // Executor returns the name of the container in which steps run in a pod of ours.
 func Executor(pod *corev1.Pod) string { return pod.Annotations[AnnotationContainer] }
+
+// AgentPort returns where the agent of a pod of ours listens, which is not where
+// those of pods made later do if the server was told otherwise since; 0 if the
+// pod does not say.
+func AgentPort(pod *corev1.Pod) int32 {
+	for i := range pod.Spec.Containers {
+		for _, port := range pod.Spec.Containers[i].Ports {
+			if port.Name == agentPort {
+				return port.ContainerPort
+			}
+		}
+	}
+	return 0
+}
 
 func invalid(field, problem string) error {
 	return fmt.Errorf("%w: %s: %s", podruntime.ErrInvalid, field, problem)
