@@ -6,12 +6,9 @@ import (
 	"net"
 	"strconv"
 
-	"k8s.io/apiserver/pkg/admission"
-	"k8s.io/apiserver/pkg/admission/initializer"
 	"k8s.io/apiserver/pkg/authentication/request/union"
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
-	"k8s.io/apiserver/pkg/quota/v1/generic"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
@@ -52,6 +49,9 @@ func (m *Mode) Apply(ctx context.Context, config *genericapiserver.RecommendedCo
 	}
 	if err := o.Cluster.Features.ApplyTo(&config.Config, m.client, config.SharedInformerFactory); err != nil {
 		return fmt.Errorf("set up priority and fairness: %w", err)
+	}
+	if err := leaveOutMissing(ctx, m.client.Discovery(), o.Cluster.Admission); err != nil {
+		return err
 	}
 	err := o.Cluster.Admission.ApplyTo(&config.Config, config.SharedInformerFactory, m.client, m.dynamic,
 		utilfeature.DefaultFeatureGate, config.EffectiveVersion, quotas{})
@@ -128,18 +128,4 @@ func (m *Mode) writeKubeconfig() error {
 	server := "https://" + net.JoinHostPort(localHost, strconv.Itoa(m.options.Serving.BindPort))
 	_, err = pki.WriteKubeconfig(m.options.DataDir, server, bundle, pairs[0])
 	return err
-}
-
-// quotas gives the quota plugin what it needs to count objects. It has no
-// resources of its own to reckon: our objects are counted, their pods are the
-// cluster's and counted there.
-type quotas struct{}
-
-var _ admission.PluginInitializer = quotas{}
-
-// Initialize implements admission.PluginInitializer.
-func (quotas) Initialize(plugin admission.Interface) {
-	if wants, ok := plugin.(initializer.WantsQuotaConfiguration); ok {
-		wants.SetQuotaConfiguration(generic.NewConfiguration(nil, nil))
-	}
 }
