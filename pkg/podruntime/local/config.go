@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"k8s.io/utils/clock"
+
+	"arl.io/arl/pkg/podruntime/local/image"
 )
 
 // Defaults of a Config.
@@ -55,6 +57,8 @@ type Config struct {
 	Transport http.RoundTripper
 	// InsecureRegistries are the hosts, with port, of registries without TLS.
 	InsecureRegistries []string
+	// Mirrors are asked before the registries that they stand for.
+	Mirrors image.Mirrors
 	// Clock times deletions that are tried again; nil means the real one.
 	Clock clock.WithTicker
 }

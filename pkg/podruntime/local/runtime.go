@@ -99,7 +99,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	r.images, err = image.Open(image.Config{
 		Dir: filepath.Join(r.config.Dir, imagesName), KeepOwners: !r.machine.rootless,
-		Keychain: r.config.Keychain, Transport: r.config.Transport,
+		Keychain: r.config.Keychain, Transport: r.config.Transport, Mirrors: r.config.Mirrors,
 	})
 	if err != nil {
 		return errors.Join(err, r.machine.close())

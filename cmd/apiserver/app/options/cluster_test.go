@@ -26,6 +26,8 @@ func TestValidateInCluster(t *testing.T) {
 			"--pod-namespaces=a,b", "--pods-run-as-non-root", "--pod-start-timeout=1s", "--pod-delete-timeout=1s",
 			"--service-name=s", "--service-namespace=n", "--publish-ca=false", "--kube-api-qps=1", "--kube-api-burst=1")},
 		{name: "of a single machine", args: append(good, "--allow-host-image"), want: "--allow-host-image: is for a server with --standalone"},
+		{name: "mirror of a single machine", args: append(good, "--registry-mirror=docker.io=https://a"),
+			want: "--registry-mirror: is for a server with --standalone"},
 		{name: "agent of a single machine", args: append(good, "--agent-path=/bin/true"), want: "--agent-path: is for a server with --standalone"},
 		{name: "any port", args: append(good, "--secure-port=0"), want: "--secure-port: must not be 0"},
 		{name: "reach", args: append(good, "--agent-reach=telepathy"), want: "--agent-reach: must be one of auto, direct, tunnel"},

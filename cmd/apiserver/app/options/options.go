@@ -19,6 +19,8 @@ import (
 	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
+
+	"arl.io/arl/pkg/podruntime/local/image"
 )
 
 // DefaultPort is the port a server listens on unless told otherwise.
@@ -73,6 +75,8 @@ type RuntimeOptions struct {
 	AgentPath string
 	// AllowHostImage permits the image "host".
 	AllowHostImage bool
+	// RegistryMirrors are registries that are asked in place of others, as REGISTRY=URL.
+	RegistryMirrors []string
 	// Parallelism is how many pods are started at the same time.
 	Parallelism int
 }
@@ -123,7 +127,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addServingFlags(sets.FlagSet("serving"))
 	o.clusterFlags = o.Cluster.addFlags(sets)
 	o.addRuntimeFlags(sets.FlagSet("runtime"))
-	o.localFlags = []string{"agent-path", "allow-host-image"}
+	o.localFlags = []string{"agent-path", "allow-host-image", "registry-mirror"}
 
 	fs = sets.FlagSet("scheduler")
 	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
@@ -152,6 +156,9 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 		"With --standalone: the arl-agent binary that is started in every pod. Default: arl-agent beside this binary.")
 	fs.BoolVar(&o.Runtime.AllowHostImage, "allow-host-image", o.Runtime.AllowHostImage,
 		"With --standalone: permit pods of the image \"host\": this machine's own files, read-only beneath an overlay. For trying things out.")
+	fs.StringArrayVar(&o.Runtime.RegistryMirrors, "registry-mirror", o.Runtime.RegistryMirrors,
+		"With --standalone: REGISTRY=URL, for instance docker.io=https://mirror.example.org: a registry that is asked for the images of another first. "+
+			"http:// means without TLS. May be given once for each registry.")
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
 		"How many pods are started at the same time. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
 }
@@ -233,6 +240,9 @@ func (o *Options) validateMode() (errs []error) {
 	if o.Standalone {
 		if o.Serving.ServerCert.CertKey.CertFile != "" {
 			wrong("--tls-cert-file: not with --standalone, which has a certificate of its own")
+		}
+		if _, err := image.ParseMirrors(o.Runtime.RegistryMirrors); err != nil {
+			wrong("--registry-mirror: %w", err)
 		}
 		if err := o.validateAgentPath(); err != nil {
 			errs = append(errs, err)

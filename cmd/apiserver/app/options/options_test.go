@@ -50,6 +50,8 @@ func TestValidate(t *testing.T) {
 		{name: "free space", args: append(good, "--storage-min-free=-1"), want: "--storage-min-free: must not be negative"},
 		{name: "no such agent", args: append(good, "--agent-path=/nowhere/agent"), want: "--agent-path: stat /nowhere/agent"},
 		{name: "agent is a folder", args: append(good, "--agent-path=/"), want: "--agent-path: / is not an executable file"},
+		{name: "mirror", args: append(good, "--registry-mirror=docker.io=http://127.0.0.1:5000", "--registry-mirror=ghcr.io=https://mirror")},
+		{name: "no mirror", args: append(good, "--registry-mirror=docker.io"), want: "--registry-mirror: \"docker.io\" must be REGISTRY=URL"},
 		{name: "parallelism", args: append(good, "--pod-start-parallelism=0"), want: "--pod-start-parallelism: must be at least 1"},
 		{name: "executions", args: append(good, "--max-executions=-3"), want: "--max-executions: must be at least 1, is -3"},
 		{name: "task retention", args: append(good, "--task-retention=-1s"), want: "--task-retention: must not be negative"},

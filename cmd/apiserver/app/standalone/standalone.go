@@ -22,6 +22,7 @@ import (
 	"arl.io/arl/cmd/apiserver/app/pki"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local"
+	"arl.io/arl/pkg/podruntime/local/image"
 )
 
 // RuntimeDir is the folder of the data directory in which containers live.
@@ -83,11 +84,16 @@ func (m *Mode) writeKubeconfig() error {
 
 // NewRuntime returns the runtime of pods, which are containers.
 func (m *Mode) NewRuntime(ctx context.Context) (podruntime.Runtime, error) {
+	mirrors, err := image.ParseMirrors(m.options.Runtime.RegistryMirrors)
+	if err != nil {
+		return nil, fmt.Errorf("--registry-mirror: %w", err)
+	}
 	pods, err := local.New(ctx, local.Config{
 		Dir:            filepath.Join(m.options.DataDir, RuntimeDir),
 		AgentPath:      m.options.Runtime.AgentPath,
 		AllowHostImage: m.options.Runtime.AllowHostImage,
 		Parallelism:    m.options.Runtime.Parallelism,
+		Mirrors:        mirrors,
 		Clock:          m.clock,
 	})
 	if err != nil {

@@ -15,7 +15,6 @@ import (
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
@@ -41,8 +40,7 @@ func (s *Store) open(ctx context.Context, ref Reference, scratch string) (v1.Ima
 		}
 		return openLayout(scratch, ref.Tag)
 	default:
-		return remote.Image(ref.Remote, remote.WithContext(ctx), remote.WithAuthFromKeychain(s.config.Keychain),
-			remote.WithTransport(s.config.Transport), remote.WithPlatform(platform()))
+		return s.openRemote(ctx, ref.Remote)
 	}
 }
 

@@ -62,6 +62,8 @@ type Config struct {
 	Keychain authn.Keychain
 	// Transport reaches registries; nil means remote.DefaultTransport.
 	Transport http.RoundTripper
+	// Mirrors are asked before the registries that they stand for.
+	Mirrors Mirrors
 	// MaxBytes and MaxEntries bound an unpacked image; 0 means the default.
 	MaxBytes   int64
 	MaxEntries int
