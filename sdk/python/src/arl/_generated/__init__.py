@@ -1,0 +1,1 @@
+"""What hack/update-sdk-models.sh generates. Import from arl.models instead."""
