@@ -41,6 +41,8 @@ var rules = []rule{
 	{folder: "pkg/scheduler", std: true, ours: []string{
 		"pkg/scheduler", "pkg/apis/arl/v1alpha1", "pkg/generated", "pkg/podruntime", "pkg/agent/client", "pkg/agent/wire"}},
 	{folder: "pkg/podruntime", ours: []string{"pkg/podruntime", "pkg/agent/client", "pkg/agent/wire"}, std: true},
+	{folder: "pkg/sdk", ours: []string{"pkg/apis/arl/v1alpha1", "pkg/generated/clientset"}, std: true,
+		others: []string{"k8s.io/api/", "k8s.io/apimachinery/", "k8s.io/client-go/", "k8s.io/utils/"}},
 	{folder: "pkg/agent/wire", ours: none, others: none, std: true},
 	{folder: "pkg/agent/client", ours: []string{"pkg/agent/wire"}, std: true, others: none},
 	{folder: "pkg/agent", ours: []string{"pkg/agent"}, std: true, others: []string{

@@ -1,0 +1,175 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/generated/clientset/versioned"
+)
+
+// Pools looks after the warm pools of a namespace. It is safe for concurrent use.
+type Pools struct {
+	namespace string
+	link      link
+	api       api
+}
+
+// NewPools returns the pools of a namespace; "default" if it is empty.
+func NewPools(client versioned.Interface, namespace string) *Pools {
+	if namespace == "" {
+		namespace = metav1.NamespaceDefault
+	}
+	return &Pools{namespace: namespace, link: link{DefaultReconnectTimeout}, api: newAPI(client, namespace)}
+}
+
+// executorContainer is the one in which steps run.
+const executorContainer = "executor"
+
+// NewPool returns a pool that keeps so many pods of an image started and idle. It
+// is not created yet: change in its spec what else there is to say.
+func NewPool(name, image string, replicas int32) *v1alpha1.WarmPool {
+	return &v1alpha1.WarmPool{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: v1alpha1.WarmPoolSpec{
+			Replicas: &replicas,
+			Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+				Containers: []corev1.Container{{Name: executorContainer, Image: image}},
+			}},
+		},
+	}
+}
+
+// describe names a pool in errors.
+func (p *Pools) describe(name string) string {
+	return fmt.Sprintf("pool %q in namespace %q", name, p.namespace)
+}
+
+// Create creates a pool, and returns it as stored. If there is one of the name,
+// the error is ErrConflict. The pool has no pods yet: see WaitReady.
+func (p *Pools) Create(ctx context.Context, pool *v1alpha1.WarmPool) (*v1alpha1.WarmPool, error) {
+	return create(ctx, p.link, p.api.pools, p.describe(pool.Name), pool)
+}
+
+// WaitReady returns a pool once as many of its pods as wanted are idle and
+// ready. If they cannot be started, as when the image cannot be had, it returns
+// a *PoolFailedError with the reason at once; a pod that only waits for room is
+// waited for. If there is no such pool, the error is a *PoolNotFoundError. When
+// ctx ends, the error says how far the pool had come.
+func (p *Pools) WaitReady(ctx context.Context, name string) (*v1alpha1.WarmPool, error) {
+	var last *v1alpha1.WarmPool
+	err := p.watch(ctx, name, func(pool *v1alpha1.WarmPool) (bool, error) {
+		last = pool
+		ready := condition(pool, v1alpha1.WarmPoolConditionReady)
+		if ready != nil && ready.Status == metav1.ConditionTrue {
+			return true, nil
+		}
+		return false, poolFailure(pool)
+	})
+	switch {
+	case err == nil:
+		return last, nil
+	case ctx.Err() != nil && last != nil:
+		return nil, fmt.Errorf("%w: %s", err, progress(last))
+	}
+	return nil, err
+}
+
+// progress says how far a pool has come.
+func progress(pool *v1alpha1.WarmPool) string {
+	for _, kind := range []string{v1alpha1.WarmPoolConditionReplicaFailure, v1alpha1.WarmPoolConditionReady} {
+		want := metav1.ConditionTrue
+		if kind == v1alpha1.WarmPoolConditionReady {
+			want = metav1.ConditionFalse
+		}
+		if c := condition(pool, kind); c != nil && c.Status == want {
+			return c.Reason + ": " + c.Message
+		}
+	}
+	return "the server has not said anything of it yet"
+}
+
+// watch watches a pool until done says so or returns an error.
+func (p *Pools) watch(ctx context.Context, name string, done func(*v1alpha1.WarmPool) (bool, error)) error {
+	var pool *v1alpha1.WarmPool
+	err := p.link.try(ctx, "read "+p.describe(name), func(ctx context.Context) (err error) {
+		pool, err = p.api.pools.Get(ctx, name, metav1.GetOptions{})
+		return err
+	})
+	if err == nil {
+		_, err = await(ctx, p.link, p.api.pools, p.describe(name), pool, done)
+	}
+	if apierrors.IsNotFound(err) || errors.Is(err, errGone) {
+		return p.notFound(ctx, name)
+	}
+	return err
+}
+
+// notFound says that there is no pool of the name, and which ones there are.
+func (p *Pools) notFound(ctx context.Context, name string) error {
+	missing := &PoolNotFoundError{Namespace: p.namespace, Pool: name}
+	pools, err := p.List(ctx)
+	if ctx.Err() != nil {
+		return err
+	}
+	// Without a list the error is worth as much.
+	for i := range pools {
+		missing.Available = append(missing.Available, pools[i].Name)
+	}
+	return missing
+}
+
+// List returns the pools of the namespace.
+func (p *Pools) List(ctx context.Context) ([]v1alpha1.WarmPool, error) {
+	var list *v1alpha1.WarmPoolList
+	err := p.link.try(ctx, fmt.Sprintf("list the pools in namespace %q", p.namespace), func(ctx context.Context) (err error) {
+		list, err = p.api.pools.List(ctx, metav1.ListOptions{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return list.Items, nil
+}
+
+// Delete deletes a pool with its idle pods. Sessions go on until they are closed.
+// That there is no such pool is no error.
+func (p *Pools) Delete(ctx context.Context, name string) error {
+	return p.link.try(ctx, "delete "+p.describe(name), func(ctx context.Context) error {
+		err := p.api.pools.Delete(ctx, name, metav1.DeleteOptions{})
+		if apierrors.IsNotFound(err) {
+			return nil
+		}
+		return err
+	})
+}
+
+// condition returns a condition that speaks of the pool's present spec, or nil.
+func condition(pool *v1alpha1.WarmPool, kind string) *metav1.Condition {
+	c := meta.FindStatusCondition(pool.Status.Conditions, kind)
+	if c == nil || c.ObservedGeneration != pool.Generation {
+		return nil
+	}
+	return c
+}
+
+// poolFailure returns a *PoolFailedError if pods of a pool cannot be started, and
+// nil if that may pass without anybody's doing.
+func poolFailure(pool *v1alpha1.WarmPool) error {
+	failure := condition(pool, v1alpha1.WarmPoolConditionReplicaFailure)
+	if failure == nil || failure.Status != metav1.ConditionTrue {
+		return nil
+	}
+	switch failure.Reason {
+	case "Unschedulable", "SchedulingGated", "Evicted", "Deleted", "NodeLost":
+		// The pod waits for room, or another one takes its place.
+		return nil
+	}
+	return &PoolFailedError{Namespace: pool.Namespace, Pool: pool.Name, Reason: failure.Reason, Message: failure.Message}
+}

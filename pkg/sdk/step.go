@@ -1,0 +1,44 @@
+package sdk
+
+import (
+	"fmt"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+)
+
+// Step is one step of an Execute: a command, or a change of a file. The
+// functions that return one set what is needed; every other field may be set
+// before it is used. Steps without a name are named step-1, step-2 and so on.
+type Step = v1alpha1.TaskStep
+
+// Command is a step that runs a program, without any shell.
+func Command(program string, args ...string) Step {
+	return Step{Type: v1alpha1.StepCommand, Command: append([]string{program}, args...)}
+}
+
+// Shell is a step that runs a script with the sandbox's "sh".
+func Shell(script string) Step { return Command("sh", "-c", script) }
+
+// File is a step that writes a file as a whole, UTF-8 text of at most 1 MiB. The
+// path is absolute or relative to the sandbox's work directory; missing
+// directories are made.
+func File(path, content string) Step {
+	return Step{Type: v1alpha1.StepFilePatch, Path: path, Content: &content}
+}
+
+// Patch is a step that applies a unified diff to a file, as a whole or not at all.
+func Patch(path, diff string) Step {
+	return Step{Type: v1alpha1.StepFilePatch, Path: path, Patch: &diff}
+}
+
+// named returns the steps, each with a name.
+func named(steps []Step) []Step {
+	all := make([]Step, len(steps))
+	for i, step := range steps {
+		if step.Name == "" {
+			step.Name = fmt.Sprintf("step-%d", i+1)
+		}
+		all[i] = step
+	}
+	return all
+}
