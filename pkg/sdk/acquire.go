@@ -67,9 +67,8 @@ func (s *Session) failed(reason, message string, result *Result) error {
 // a free pod by itself. It returns nil when ctx ends, or if the pool may not be
 // looked at: then the sandbox alone has to tell.
 func (s *Session) watchPool(ctx context.Context) error {
-	name := s.sandbox.Spec.PoolRef
-	pools := Pools{namespace: s.settings.namespace, link: s.link, api: s.api}
-	err := pools.watch(ctx, name, func(pool *v1alpha1.WarmPool) (bool, error) {
+	pools := poolsOf(s.settings.namespace, s.link, s.api)
+	err := pools.watch(ctx, s.sandbox.Spec.PoolRef, func(pool *v1alpha1.WarmPool) (bool, *PoolFailedError) {
 		if pool.Status.ReadyReplicas > 0 || pool.Status.AllocatedReplicas > 0 {
 			// A pod is free, or may become so.
 			return false, nil

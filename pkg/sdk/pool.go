@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,11 +15,17 @@ import (
 	"arl.io/arl/pkg/generated/clientset/versioned"
 )
 
+// startGrace is how long a pool may fail to start pods for a reason that may
+// pass by itself, as a server that is started again makes some do. It is longer than a few
+// attempts of the server take.
+const startGrace = time.Minute
+
 // Pools looks after the warm pools of a namespace. It is safe for concurrent use.
 type Pools struct {
 	namespace string
 	link      link
 	api       api
+	grace     time.Duration
 }
 
 // NewPools returns the pools of a namespace; "default" if it is empty.
@@ -26,7 +33,11 @@ func NewPools(client versioned.Interface, namespace string) *Pools {
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	return &Pools{namespace: namespace, link: link{DefaultReconnectTimeout}, api: newAPI(client, namespace)}
+	return poolsOf(namespace, link{DefaultReconnectTimeout}, newAPI(client, namespace))
+}
+
+func poolsOf(namespace string, l link, a api) *Pools {
+	return &Pools{namespace: namespace, link: l, api: a, grace: startGrace}
 }
 
 // executorContainer is the one in which steps run.
@@ -58,19 +69,17 @@ func (p *Pools) Create(ctx context.Context, pool *v1alpha1.WarmPool) (*v1alpha1.
 }
 
 // WaitReady returns a pool once as many of its pods as wanted are idle and
-// ready. If they cannot be started, as when the image cannot be had, it returns
-// a *PoolFailedError with the reason at once; a pod that only waits for room is
+// ready. If they cannot be started, it returns a *PoolFailedError with the
+// reason: at once if the image cannot be had or the template cannot work, after
+// a minute if the reason may pass by itself. A pod that only waits for room is
 // waited for. If there is no such pool, the error is a *PoolNotFoundError. When
 // ctx ends, the error says how far the pool had come.
 func (p *Pools) WaitReady(ctx context.Context, name string) (*v1alpha1.WarmPool, error) {
 	var last *v1alpha1.WarmPool
-	err := p.watch(ctx, name, func(pool *v1alpha1.WarmPool) (bool, error) {
+	err := p.watch(ctx, name, func(pool *v1alpha1.WarmPool) (over bool, failure *PoolFailedError) {
 		last = pool
 		ready := condition(pool, v1alpha1.WarmPoolConditionReady)
-		if ready != nil && ready.Status == metav1.ConditionTrue {
-			return true, nil
-		}
-		return false, poolFailure(pool)
+		return ready != nil && ready.Status == metav1.ConditionTrue, poolFailure(pool)
 	})
 	switch {
 	case err == nil:
@@ -95,18 +104,52 @@ func progress(pool *v1alpha1.WarmPool) string {
 	return "the server has not said anything of it yet"
 }
 
-// watch watches a pool until done says so or returns an error.
-func (p *Pools) watch(ctx context.Context, name string, done func(*v1alpha1.WarmPool) (bool, error)) error {
+// watch watches a pool until look says that the wait is over, or what keeps the
+// pool from what is waited for and will not pass.
+func (p *Pools) watch(ctx context.Context, name string, look func(*v1alpha1.WarmPool) (over bool, failure *PoolFailedError)) error {
 	var pool *v1alpha1.WarmPool
 	err := p.link.try(ctx, "read "+p.describe(name), func(ctx context.Context) (err error) {
 		pool, err = p.api.pools.Get(ctx, name, metav1.GetOptions{})
 		return err
 	})
 	if err == nil {
-		_, err = await(ctx, p.link, p.api.pools, p.describe(name), pool, done)
+		err = p.observe(ctx, pool, look)
 	}
 	if apierrors.IsNotFound(err) || errors.Is(err, errGone) {
 		return p.notFound(ctx, name)
+	}
+	return err
+}
+
+// observe is watch from a pool that was read. A failure that may pass has its
+// grace, which begins anew when the pool has recovered meanwhile.
+func (p *Pools) observe(ctx context.Context, pool *v1alpha1.WarmPool, look func(*v1alpha1.WarmPool) (bool, *PoolFailedError)) error {
+	watching, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	var grace *time.Timer
+	endGrace := func() {
+		if grace != nil {
+			grace.Stop()
+			grace = nil
+		}
+	}
+	defer endGrace()
+	_, err := await(watching, p.link, p.api.pools, p.describe(pool.Name), pool, func(pool *v1alpha1.WarmPool) (bool, error) {
+		over, failure := look(pool)
+		switch {
+		case over:
+			return true, nil
+		case failure == nil:
+			endGrace()
+		case lasts(failure.Reason):
+			return false, failure
+		case grace == nil:
+			grace = time.AfterFunc(p.grace, func() { giveUp(failure) })
+		}
+		return false, nil
+	})
+	if failure := (*PoolFailedError)(nil); err != nil && ctx.Err() == nil && errors.As(context.Cause(watching), &failure) {
+		return failure
 	}
 	return err
 }
@@ -159,17 +202,19 @@ func condition(pool *v1alpha1.WarmPool, kind string) *metav1.Condition {
 	return c
 }
 
-// poolFailure returns a *PoolFailedError if pods of a pool cannot be started, and
-// nil if that may pass without anybody's doing.
-func poolFailure(pool *v1alpha1.WarmPool) error {
+// poolFailure says why pods of a pool cannot be started, or nil if nothing is
+// known, or if they only wait for room or take the place of others.
+func poolFailure(pool *v1alpha1.WarmPool) *PoolFailedError {
 	failure := condition(pool, v1alpha1.WarmPoolConditionReplicaFailure)
 	if failure == nil || failure.Status != metav1.ConditionTrue {
 		return nil
 	}
 	switch failure.Reason {
 	case "Unschedulable", "SchedulingGated", "Evicted", "Deleted", "NodeLost":
-		// The pod waits for room, or another one takes its place.
 		return nil
 	}
 	return &PoolFailedError{Namespace: pool.Namespace, Pool: pool.Name, Reason: failure.Reason, Message: failure.Message}
 }
+
+// lasts says whether a reason does not pass before somebody changes something.
+func lasts(reason string) bool { return reason == "ImagePullFailed" || reason == "InvalidTemplate" }

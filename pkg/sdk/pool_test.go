@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/utils/ptr"
@@ -82,6 +83,32 @@ func TestPoolThatCannotStartPods(t *testing.T) {
 	noSandboxes(t, client, "broken")
 }
 
+// TestFailureMayPass has pods fail for a reason that may pass, and does or does not.
+func TestFailureMayPass(t *testing.T) {
+	t.Parallel()
+	client, network := newClient(t)
+	here.pods.refuse("passing", errors.New("the disk is busy"))
+	createPool(t, client, sdk.NewPool("passing", "image", 1))
+	pools := sdk.NewPools(client, namespace)
+	pools.SetGrace(time.Millisecond)
+	_, err := pools.WaitReady(waiting(t), "passing")
+	wantWords(t, asError[*sdk.PoolFailedError](t, err), "the disk is busy")
+
+	before := network.count("WATCH warmpools")
+	pools.SetGrace(time.Hour)
+	ended := make(chan error, 1)
+	ctx := waiting(t)
+	go func() {
+		_, err := pools.WaitReady(ctx, "passing")
+		ended <- err
+	}()
+	network.await(t, "WATCH warmpools", before+1)
+	here.pods.refuse("passing", nil)
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestPoolBreaksDuringTheWait has a session wait for a pool, which is deleted or
 // found to be broken.
 func TestPoolBreaksDuringTheWait(t *testing.T) {
@@ -98,7 +125,7 @@ func TestPoolBreaksDuringTheWait(t *testing.T) {
 		},
 		"broken": {
 			func(pool string) error {
-				here.pods.refuse(pool, errors.New("the disk is full"))
+				here.pods.refuse(pool, fmt.Errorf("%w: no such volume", podruntime.ErrInvalid))
 				stored, err := client.ArlV1alpha1().WarmPools(namespace).Get(t.Context(), pool, getNow)
 				if err != nil {
 					return err
