@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"testing"
 	"time"
 
@@ -10,6 +12,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
@@ -32,11 +35,7 @@ var podLosses = []podLoss{
 	{"forced", func(ctx context.Context, admin kubernetes.Interface, pod *corev1.Pod) error {
 		return admin.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, *metav1.NewDeleteOptions(0))
 	}, words("deleted")},
-	{"evicted", func(ctx context.Context, admin kubernetes.Interface, pod *corev1.Pod) error {
-		return admin.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
-			ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
-		})
-	}, words("Evicted", "EvictionByEvictionAPI")},
+	{"evicted", evict, words("Evicted", "EvictionByEvictionAPI")},
 	{"killed", func(ctx context.Context, _ kubernetes.Interface, pod *corev1.Pod) error {
 		return shared.KillContainer(ctx, pod.Status.ContainerStatuses[0].ContainerID)
 	}, words("Exited", `container "executor"`)},
@@ -51,6 +50,13 @@ func TestLostPods(t *testing.T) {
 		t.Run(loss.name, func(t *testing.T) { n.in(t).lose(loss) })
 	}
 	t.Run("idle and deleted", func(t *testing.T) { n.in(t).loseIdle() })
+	t.Run("kept by a budget", func(t *testing.T) { n.in(t).keep() })
+}
+
+func evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) error {
+	return client.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
+		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+	})
 }
 
 // lose sees what becomes of a sandbox, and of its tasks, when its pod is lost.
@@ -100,6 +106,51 @@ func (n *tenant) loseIdle() {
 	n.awaitNoPod(idle)
 	n.awaitPool("pool", 1)
 	n.output(n.readySandbox("after", "pool").Name, "true")
+}
+
+// keep shows how users keep drains from taking away pods that are in use: by a
+// budget for pods with the label that a pool can be asked for.
+func (n *tenant) keep() {
+	pool := busyPool("labelled", 1)
+	pool.Spec.SandboxLabel = v1alpha1.SandboxLabelName
+	n.fillPool(pool)
+	most := intstr.FromInt32(math.MaxInt32)
+	_, err := n.core.PolicyV1().PodDisruptionBudgets(n.namespace).Create(n.t.Context(), &policyv1.PodDisruptionBudget{
+		ObjectMeta: metav1.ObjectMeta{Name: "in-use"},
+		Spec: policyv1.PodDisruptionBudgetSpec{
+			MinAvailable: &most,
+			Selector:     &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "arl.io/sandbox", Operator: metav1.LabelSelectorOpExists}}},
+		},
+	}, createNow)
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	sandbox := n.readySandbox("kept", "labelled")
+	var used *corev1.Pod
+	eventually(n.t, "the pod names its sandbox", func(ctx context.Context) (err error) {
+		used, err = n.core.CoreV1().Pods(n.namespace).Get(ctx, sandbox.Status.PodName, getNow)
+		if err == nil && used.Labels["arl.io/sandbox"] != sandbox.Name {
+			err = fmt.Errorf("its labels are %v", used.Labels)
+		}
+		return err
+	})
+	admin := clientOf(n.t, cluster.Admin)
+	if err := evict(n.t.Context(), admin, used); !apierrors.IsTooManyRequests(err) {
+		n.t.Errorf("the eviction of a pod in use got %v, want a refusal", err)
+	} else {
+		n.t.Log(err)
+	}
+	n.awaitPool("labelled", 1)
+	for _, pod := range n.poolPods("labelled") {
+		if pod.UID == used.UID {
+			continue
+		}
+		if err := evict(n.t.Context(), admin, &pod); err != nil {
+			n.t.Errorf("the eviction of an idle pod: %v", err)
+		}
+	}
+	n.awaitPool("labelled", 1)
+	n.output("kept", "true")
 }
 
 // poolPods are the pods of a pool that are not on their way out.
