@@ -94,11 +94,12 @@ func TestExecuteOutlivesAKill(t *testing.T) {
 	n.awaitGone(session.Name())
 }
 
-// TestSessionsOutliveKills has sessions at work all the time while the server
-// is killed: in creates, deletes and waits, wherever they happen to be.
-func TestSessionsOutliveKills(t *testing.T) {
+// TestSessionsOutliveRestarts has sessions at work all the time while the server
+// is killed, or told to end: in creates, deletes and waits, wherever they happen
+// to be.
+func TestSessionsOutliveRestarts(t *testing.T) {
 	t.Parallel()
-	const workers, kills, least = 4, 4, 10
+	const workers, restarts, least = 4, 6, 10
 	s := startServer(t)
 	n := newTenant(t, s)
 	client := n.sdkClient()
@@ -138,12 +139,16 @@ func TestSessionsOutliveKills(t *testing.T) {
 			return nil
 		}
 	}
-	for range kills {
+	for restart := range restarts {
 		mu.Lock()
 		want := executed + least
 		mu.Unlock()
 		eventually(t, "more steps", atLeast(want))
-		s.mustKill(t)
+		if restart%2 == 0 {
+			s.mustKill(t)
+		} else {
+			s.mustStop(t)
+		}
 		s.mustStart(t)
 	}
 	close(stop)
