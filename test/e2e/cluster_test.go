@@ -19,7 +19,7 @@ import (
 
 const (
 	// patience is for what a cluster does by itself, on a busy machine.
-	patience = 2 * time.Minute
+	patience = 4 * time.Minute
 	// removal is for a namespace with all that is in it, and its pods.
 	removal = 5 * time.Minute
 	poll    = 100 * time.Millisecond

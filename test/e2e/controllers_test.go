@@ -26,7 +26,17 @@ func TestControllers(t *testing.T) {
 	log := controllerLog(t)
 	t.Run("garbage collector", func(t *testing.T) { n.in(t).testGarbageCollector() })
 	t.Run("resource quota", func(t *testing.T) { n.in(t).testQuota() })
-	for _, line := range log.errors(t) {
+	complaints := log.errors(t)
+	// On a machine that is too busy our server may be taken for dead for a moment,
+	// which they do complain of. What is wrong for good shows each time.
+	for attempts := 2; len(complaints) > 0 && attempts > 0 && !t.Failed(); attempts-- {
+		t.Logf("once more, as the controllers complain: %q", complaints)
+		log = controllerLog(t)
+		n.testGarbageCollector()
+		n.testQuota()
+		complaints = log.errors(t)
+	}
+	for _, line := range complaints {
 		t.Errorf("the controllers complain: %s", line)
 	}
 }
@@ -113,6 +123,13 @@ func (n *tenant) testQuota() {
 		_, err := n.sandboxes().Create(ctx, sandboxOf("beyond", "nowhere"), createNow)
 		return err
 	})
+	// It must be possible to do all this again.
+	if err := admin.CoreV1().ResourceQuotas(n.namespace).Delete(n.t.Context(), "few", deleteNow); err != nil {
+		n.t.Fatal(err)
+	}
+	if err := n.sandboxes().DeleteCollection(n.t.Context(), deleteNow, everything); err != nil {
+		n.t.Fatal(err)
+	}
 }
 
 // logFile is the part of a log that comes after now.

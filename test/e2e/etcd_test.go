@@ -3,13 +3,9 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	watchtools "k8s.io/client-go/tools/watch"
@@ -22,97 +18,6 @@ const (
 	manyTasks     = 1000
 	manySandboxes = 100
 )
-
-// background are the keys that an idle cluster writes all by itself: leases and
-// heartbeats, and the notes that kube-apiserver keeps for its own upkeep.
-var background = []string{
-	"/registry/leases", "/registry/masterleases", "/registry/peerserverleases",
-	"/registry/minions", "/registry/csinodes", "/registry/ranges", "/compact_rev_key",
-}
-
-// etcdWatch counts what is written to etcd, the whole of it.
-type etcdWatch struct{ sniffer *cluster.Sniffer }
-
-func newEtcdWatch(t *testing.T) *etcdWatch {
-	t.Helper()
-	sniffer, err := shared.Sniff(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := sniffer.Close(); err != nil {
-			t.Errorf("close the watch of etcd: %v", err)
-		}
-	})
-	return &etcdWatch{sniffer}
-}
-
-// writes returns the writes since settle: those of an idle cluster, and all others.
-func (w *etcdWatch) writes(t *testing.T) (idle, other map[string]cluster.Writes) {
-	t.Helper()
-	counts, err := w.sniffer.Counts(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	idle, other = map[string]cluster.Writes{}, map[string]cluster.Writes{}
-	for prefix, writes := range counts {
-		if slices.Contains(background, prefix) {
-			idle[prefix] = writes
-		} else {
-			other[prefix] = writes
-		}
-	}
-	return idle, other
-}
-
-// settle waits until etcd is calm, and begins to count anew.
-func (w *etcdWatch) settle(t *testing.T) {
-	t.Helper()
-	w.calmDown(t)
-	if err := w.sniffer.Reset(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// calmDown waits until nothing but the background has been written for a while:
-// nodes report pods, and what they tell of them, some time after the fact.
-func (w *etcdWatch) calmDown(t *testing.T) {
-	t.Helper()
-	const calm = 3 * time.Second
-	_, before := w.writes(t)
-	last := time.Now()
-	eventually(t, "etcd is calm", func(context.Context) error {
-		if _, now := w.writes(t); !maps.Equal(now, before) {
-			before, last = now, time.Now()
-		}
-		if time.Since(last) < calm {
-			return fmt.Errorf("something was written a moment ago: %s", table(before))
-		}
-		return nil
-	})
-}
-
-// wantNone fails the test if anything but the background was written.
-func (w *etcdWatch) wantNone(t *testing.T, what string) {
-	t.Helper()
-	idle, other := w.writes(t)
-	t.Logf("etcd writes for %s: %s; of the idle cluster meanwhile: %s", what, table(other), table(idle))
-	if len(other) > 0 {
-		t.Errorf("%s made the cluster write %s to etcd, want nothing", what, table(other))
-	}
-}
-
-// table prints counts in order.
-func table(counts map[string]cluster.Writes) string {
-	if len(counts) == 0 {
-		return "0"
-	}
-	var text []string
-	for _, prefix := range slices.Sorted(maps.Keys(counts)) {
-		text = append(text, fmt.Sprintf("%s %d puts %d deletes", prefix, counts[prefix].Puts, counts[prefix].Deletes))
-	}
-	return strings.Join(text, ", ")
-}
 
 // testThousandTasks runs tasks one after another in sandboxes that live on:
 // through kube-apiserver, and some at our server itself.
@@ -249,16 +154,13 @@ func (n *tenant) wantOnlyPods(w *etcdWatch) {
 	n.t.Helper()
 	// The last pods go a while after the pool is full again.
 	w.calmDown(n.t)
-	idle, other := w.writes(n.t)
-	n.t.Logf("etcd writes for %d sandboxes and %d tasks: %s; of the idle cluster meanwhile: %s",
-		manySandboxes, manyTasks, table(other), table(idle))
-	pods, events := other["/registry/pods"], other["/registry/events"]
+	seen := w.seen(n.t)
+	n.t.Logf("etcd writes for %d sandboxes and %d tasks: %s", manySandboxes, manyTasks, seen)
+	pods, events := cluster.Count(seen[ofPods])["/registry/pods"], len(seen[ofEvents])
 	n.t.Logf("that is %.1f writes of pods and %.1f of their events for each pod that came and one that went",
-		float64(pods.Puts+pods.Deletes)/manySandboxes, float64(events.Puts)/manySandboxes)
-	delete(other, "/registry/pods")
-	delete(other, "/registry/events")
-	if len(other) > 0 {
-		n.t.Errorf("sandboxes and tasks made the cluster write %s to etcd, want nothing but pods and their events", table(other))
+		float64(pods.Puts+pods.Deletes+len(seen[ofReports]))/manySandboxes, float64(events)/manySandboxes)
+	if len(seen[ofOthers]) > 0 {
+		n.t.Errorf("sandboxes and tasks made the cluster write %s to etcd, want nothing but pods and their events", table(seen[ofOthers]))
 	}
 	if pods.Deletes < manySandboxes {
 		n.t.Errorf("%d pods went with %d sandboxes: the count proves nothing", pods.Deletes, manySandboxes)
@@ -277,14 +179,5 @@ func (n *tenant) wantNoEvents() {
 			n.t.Errorf("there is an event of %s %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Message)
 		}
 	}
-	n.t.Logf("%d events, all of pods, %d of them warnings", len(events.Items), countWarnings(events.Items))
-}
-
-func countWarnings(events []corev1.Event) (count int) {
-	for _, event := range events {
-		if event.Type == corev1.EventTypeWarning {
-			count++
-		}
-	}
-	return count
+	n.t.Logf("%d events, all of pods", len(events.Items))
 }

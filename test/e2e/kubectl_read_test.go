@@ -64,11 +64,11 @@ func TestKubectlReads(t *testing.T) {
 	k := n.kubectl()
 	k.with(poolManifest+sandboxYAML("waiting", "nowhere"), words("apply", "-f", "-"),
 		"warmpool.arl.io/pool created", "sandbox.arl.io/waiting created")
-	k.run(words("wait", "--for=condition=Ready", "warmpool/pool", "--timeout=120s"), "condition met")
+	k.run(words("wait", "--for=condition=Ready", "warmpool/pool", "--timeout=240s"), "condition met")
 	k.with(sandboxYAML("ready", "pool"), words("create", "-f", "-", "-o", "jsonpath={.status.phase}"), "Ready")
 	k.with(taskYAML("fine", "ready", "cat "+markFile)+taskYAML("broken", "ready", "exit 42"), words("apply", "-f", "-"))
-	k.run(words("wait", "--for=jsonpath={.status.state}=Succeeded", "task/fine", "--timeout=120s"), "condition met")
-	k.run(words("wait", "--for=condition=Succeeded=false", "task/broken", "--timeout=120s"), "condition met")
+	k.run(words("wait", "--for=jsonpath={.status.state}=Succeeded", "task/fine", "--timeout=240s"), "condition met")
+	k.run(words("wait", "--for=condition=Succeeded=false", "task/broken", "--timeout=240s"), "condition met")
 	// Nothing more is to change while it is read.
 	n.awaitPool("pool", 1)
 

@@ -160,17 +160,17 @@ func testDelete(k *kubectl) {
 // testScale needs pods: all other changes do not.
 func testScale(k *kubectl) {
 	k.with(poolManifest, words("apply", "-f", "-"), "created")
-	k.run(words("wait", "--for=condition=Ready", "warmpool/pool", "--timeout=120s"), "condition met")
+	k.run(words("wait", "--for=condition=Ready", "warmpool/pool", "--timeout=240s"), "condition met")
 	k.run(words("scale", "warmpool/pool", "--replicas=2"), "scaled")
-	k.run(words("wait", "--for=jsonpath={.status.readyReplicas}=2", "warmpool/pool", "--timeout=120s"), "condition met")
+	k.run(words("wait", "--for=jsonpath={.status.readyReplicas}=2", "warmpool/pool", "--timeout=240s"), "condition met")
 	k.fail("", words("scale", "warmpool/pool", "--current-replicas=1", "--replicas=3"), "Expected replicas to be 1")
 	k.run(words("get", "--raw", "/apis/arl.io/v1alpha1/namespaces/"+k.namespace+"/warmpools/pool/scale"),
 		`"kind":"Scale"`, `"apiVersion":"autoscaling/v1"`, `"replicas":2`)
 	k.with(sandboxYAML("one", "pool"), words("create", "-f", "-"))
 	k.with(taskYAML("fails", "one", "exit 3"), words("create", "-f", "-"))
-	k.fail("", words("wait", "--for=condition=Succeeded", "task/fails", "--timeout=1s"), "timed out")
+	k.fail("", words("wait", "--for=condition=Succeeded", "task/fails", "--timeout=1s"))
 	k.run(words("delete", "sandbox", "one", "--wait=false"))
-	k.run(words("wait", "--for=delete", "sandbox/one", "--timeout=120s"))
+	k.run(words("wait", "--for=delete", "sandbox/one", "--timeout=240s"))
 	k.run(words("scale", "warmpool", "pool", "--replicas=0"), "scaled")
-	k.run(words("wait", "--for=jsonpath={.status.replicas}=0", "warmpool/pool", "--timeout=120s"), "condition met")
+	k.run(words("wait", "--for=jsonpath={.status.replicas}=0", "warmpool/pool", "--timeout=240s"), "condition met")
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -12,7 +13,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Sniffer counts the writes that reach etcd, by the prefix of their keys. Its
+// Sniffer sees all writes that reach etcd, and keeps them until Reset. Its
 // methods may be called at once. Who makes it closes it.
 type Sniffer struct {
 	client *clientv3.Client
@@ -21,15 +22,23 @@ type Sniffer struct {
 
 	mu       sync.Mutex    // guards what is below
 	moved    chan struct{} // closed and renewed when anything below changes
-	counts   map[string]Writes
-	revision int64 // all writes up to it are counted
+	writes   []Write
+	revision int64 // all writes up to it are seen
 	err      error // why the watch ended
 }
 
-// Writes are what etcd was told about the keys of one prefix.
+// Write is what etcd was told about a key. Values are as kube-apiserver encodes
+// objects.
+type Write struct {
+	Key string
+	// Before is nil if there was no such key, and After if it was deleted.
+	Before, After []byte
+}
+
+// Writes are how often etcd was told something about the keys of one prefix.
 type Writes struct{ Puts, Deletes int }
 
-// Sniff starts to count every write of the whole keyspace from now on.
+// Sniff starts to see every write of the whole keyspace from now on.
 func (c *Cluster) Sniff(ctx context.Context) (*Sniffer, error) {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: []string{etcdURL},
@@ -47,27 +56,27 @@ func (c *Cluster) Sniff(ctx context.Context) (*Sniffer, error) {
 	watching, cancel := context.WithCancel(context.Background())
 	s := &Sniffer{
 		client: client, cancel: cancel, done: make(chan struct{}), moved: make(chan struct{}),
-		counts: map[string]Writes{}, revision: now.Header.Revision,
+		revision: now.Header.Revision,
 	}
-	events := client.Watch(watching, "", clientv3.WithPrefix(), clientv3.WithRev(now.Header.Revision+1))
-	go s.count(events)
+	events := client.Watch(watching, "", clientv3.WithPrefix(), clientv3.WithPrevKV(), clientv3.WithRev(now.Header.Revision+1))
+	go s.collect(events)
 	return s, nil
 }
 
-// count is the goroutine that Close joins.
-func (s *Sniffer) count(events clientv3.WatchChan) {
+// collect is the goroutine that Close joins.
+func (s *Sniffer) collect(events clientv3.WatchChan) {
 	defer close(s.done)
 	for response := range events {
 		s.mu.Lock()
 		for _, event := range response.Events {
-			prefix := prefixOf(string(event.Kv.Key))
-			writes := s.counts[prefix]
-			if event.Type == clientv3.EventTypeDelete {
-				writes.Deletes++
-			} else {
-				writes.Puts++
+			write := Write{Key: string(event.Kv.Key)}
+			if event.PrevKv != nil {
+				write.Before = event.PrevKv.Value
 			}
-			s.counts[prefix] = writes
+			if event.Type != clientv3.EventTypeDelete {
+				write.After = event.Kv.Value
+			}
+			s.writes = append(s.writes, write)
 			s.revision = event.Kv.ModRevision // each revision is the write of a key
 		}
 		s.err = response.Err()
@@ -88,19 +97,38 @@ func prefixOf(key string) string {
 	return "/" + strings.Join(parts[:min(keep, len(parts))], "/")
 }
 
-// Counts returns the writes since the start or the last Reset, all of those
+// Writes returns the writes since the start or the last Reset, all of those
 // included that etcd had acknowledged when it was called.
-func (s *Sniffer) Counts(ctx context.Context) (map[string]Writes, error) {
+func (s *Sniffer) Writes(ctx context.Context) ([]Write, error) {
 	if err := s.catchUp(ctx); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return slices.Clone(s.writes), nil
+}
+
+// Counts returns how many writes there were, as Writes does, by the prefix of
+// their keys.
+func (s *Sniffer) Counts(ctx context.Context) (map[string]Writes, error) {
+	writes, err := s.Writes(ctx)
+	return Count(writes), err
+}
+
+// Count counts writes by the prefix of their keys, which names the kind of object.
+func Count(writes []Write) map[string]Writes {
 	counts := map[string]Writes{}
-	for prefix, writes := range s.counts {
-		counts[prefix] = writes
+	for _, write := range writes {
+		prefix := prefixOf(write.Key)
+		count := counts[prefix]
+		if write.After == nil {
+			count.Deletes++
+		} else {
+			count.Puts++
+		}
+		counts[prefix] = count
 	}
-	return counts, nil
+	return counts
 }
 
 // Reset forgets every write that etcd had acknowledged when it was called.
@@ -110,7 +138,7 @@ func (s *Sniffer) Reset(ctx context.Context) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.counts)
+	s.writes = nil
 	return nil
 }
 
