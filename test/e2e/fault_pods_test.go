@@ -11,9 +11,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/kubernetes"
+	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/test/e2e/cluster"
@@ -178,4 +180,30 @@ func (n *tenant) awaitNoPod(pod *corev1.Pod) {
 		}
 		return errors.Join(errors.New("it is there"), err)
 	})
+}
+
+// TestMemoryLimit has a step use more memory than its container may. Whether the
+// kernel ends the step alone or the whole container depends on the machine's
+// cgroups; either must be told as what it is.
+func TestMemoryLimit(t *testing.T) {
+	n := newTenant(t)
+	pool := busyPool("pool", 1)
+	executorOf(pool).Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
+	n.fillPool(pool)
+	n.readySandbox("box", "pool")
+	task := n.perform(taskIn("box", "grows", shell("grows", "x=x; while :; do x=$x$x; done")))
+	t.Logf("the task is %s", outline(task))
+	if s := task.Status; s.State == v1alpha1.TaskFailed && s.Reason == v1alpha1.TaskReasonStepFailed {
+		if s.FailureClass != v1alpha1.FailureUser || ptr.Deref(s.ExitCode, 0) != 137 {
+			t.Errorf("the step was killed, and the task is %s", outline(task))
+		}
+		n.output("box", "true")
+		return
+	}
+	failed := n.awaitSandbox("box", v1alpha1.SandboxFailed).Status
+	wantWords(t, failed.Message, "OOMKilled")
+	if s := task.Status; s.State != v1alpha1.TaskFailed || s.Reason != v1alpha1.TaskReasonAgentLost || s.FailureClass != v1alpha1.FailureInfrastructure {
+		t.Errorf("the container was killed, and the task is %s", outline(task))
+	}
+	n.awaitPool("pool", 1)
 }
