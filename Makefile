@@ -64,7 +64,7 @@ e2e e2e-cluster: IMAGE = $(BIN)/image/e2e.tar
 e2e e2e-cluster: IMAGE_TAGS = arl.io/arl:e2e
 
 .PHONY: e2e
-e2e: image ## Run the tests in a real Kubernetes cluster, built from source; needs root (16 minutes at first, then 1).
+e2e: image ## Run the tests in a real Kubernetes cluster, built from source; needs root (25 minutes at first, then 9).
 	cd test/e2e && go vet ./... && ARL_IMAGE=$(IMAGE) go test -count=1 -v -timeout 60m $(TESTFLAGS) ./...
 
 .PHONY: e2e-cluster

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/diff"
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"arl.io/arl/test/e2e/cluster"
@@ -189,6 +190,10 @@ func (w *etcdWatch) wantNone(t *testing.T, what string) {
 	t.Helper()
 	seen := w.seen(t)
 	t.Logf("ETCD WRITES FOR %s: %s", what, seen)
+	if reports := seen[ofReports]; len(reports) > 0 {
+		t.Logf("the first report of a node on its pods, %s, changed this: %s", reports[0].Key,
+			diff.Diff(stored(reports[0].Before).(*corev1.Pod).Status, stored(reports[0].After).(*corev1.Pod).Status))
+	}
 	for _, of := range []class{ofPods, ofOthers} {
 		if len(seen[of]) > 0 {
 			t.Errorf("%s made the cluster write %s to etcd, want nothing", what, table(seen[of]))
