@@ -69,11 +69,10 @@ type Mode struct {
 	credentials atomic.Pointer[kube.Credentials]
 
 	// Set by Apply.
-	config     *rest.Config
-	client     kubernetes.Interface
-	dynamic    dynamic.Interface
-	address    string
-	kubeconfig string
+	config  *rest.Config
+	client  kubernetes.Interface
+	dynamic dynamic.Interface
+	address string
 }
 
 // New returns the mode. pkiDir holds its certificates; they are made if missing.
