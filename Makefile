@@ -71,6 +71,14 @@ e2e: image ## Run the tests in a real Kubernetes cluster, built from source; nee
 e2e-cluster: image ## Start the cluster of the tests, with this project's image, and keep it until interrupted.
 	cd test/e2e && go build -o $(BIN)/arl-e2e-cluster ./up && exec $(BIN)/arl-e2e-cluster $(IMAGE)
 
+.PHONY: test-sdk
+test-sdk: build ## Check the Python SDK: style, types, and tests that start a real server; needs root or user namespaces.
+	@hack/test-sdk.sh $(PYTESTFLAGS)
+
+.PHONY: docs-sdk
+docs-sdk: ## Write the reference of the Python SDK to dist/python-docs.
+	@hack/docs-sdk.sh
+
 .PHONY: cover
 cover: tools ## Check the coverage of storage and scheduler.
 	@hack/verify-coverage.sh

@@ -10,7 +10,7 @@ base=${PYTHON:-python3}
 sum() { cat "$@" | sha256sum | cut -d' ' -f1; }
 install() { "$env/bin/python" -m pip install --quiet --disable-pip-version-check "$@" >&2; }
 
-if ! "$base" -c 'import sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
+if ! "$base" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 10))' 2>/dev/null; then
 	echo "hack/sdk-env.sh: needs Python 3.10 or newer with venv: install it, or name it in PYTHON" >&2
 	exit 1
 fi

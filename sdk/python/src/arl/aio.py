@@ -92,7 +92,7 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
                 except BaseException:
                     await self._disconnect()
                     raise
-                self._runner = TaskRunner(client.context, self._sandbox)
+                self._runner = TaskRunner(client.context, client.followers, self._sandbox)
             return self._sandbox
 
     async def execute(self, steps: Sequence[AnyStep], trace_id: str | None = None) -> Task:

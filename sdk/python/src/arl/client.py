@@ -18,6 +18,7 @@ from typing_extensions import Self
 
 from arl._core.context import Context
 from arl._core.effects import Effect, Op, Open, Pause, ReadLine, Send
+from arl._core.task import Followers
 from arl._http.aio import AsyncStream, AsyncTransport
 from arl._http.blocking import BlockingStream, BlockingTransport
 from arl.config import Config
@@ -35,6 +36,7 @@ class Client:
         config = config or Config()
         self._transport = BlockingTransport(config)
         self.context = Context(self._transport.server, config.retry_seconds)
+        self.followers = Followers()
 
     def run(self, operation: Op[T]) -> T:
         """Carries out an operation and returns its result."""
@@ -67,6 +69,7 @@ class Client:
 
     def close(self) -> None:
         """Drops idle connections. The client stays usable."""
+        self.followers.close()
         self._transport.close()
 
     def __enter__(self) -> Self:
@@ -85,6 +88,7 @@ class AsyncClient:
         config = config or Config()
         self._transport = AsyncTransport(config)
         self.context = Context(self._transport.server, config.retry_seconds)
+        self.followers = Followers()
         self._users = 0
 
     async def run(self, operation: Op[T]) -> T:
@@ -119,6 +123,7 @@ class AsyncClient:
     async def close(self) -> None:
         """Drops all connections. The client stays usable."""
         await self._transport.close()
+        self.followers.close()
 
     async def __aenter__(self) -> Self:
         self._users += 1

@@ -103,7 +103,7 @@ class SandboxSession(SessionBase[Callback]):
             if self._sandbox is None:
                 client = self._connect()
                 self._sandbox = client.run(sandboxes.create_sandbox(client.context, self._wanted()))
-                self._runner = TaskRunner(client.context, self._sandbox)
+                self._runner = TaskRunner(client.context, client.followers, self._sandbox)
                 self._pid = os.getpid()
                 _open_sessions.add(self)
             return self._sandbox

@@ -15,7 +15,9 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 MAX_STEPS = 256
 
 
-class _Step(BaseModel):
+class Step(BaseModel):
+    """What both types of step have."""
+
     model_config = ConfigDict(populate_by_name=True, extra="forbid", strict=True, use_attribute_docstrings=True)
 
     name: str
@@ -24,7 +26,7 @@ class _Step(BaseModel):
     """Whether the steps after a failed one run; they do not unless it says Continue."""
 
 
-class CommandStep(_Step):
+class CommandStep(Step):
     """Runs a program."""
 
     type: Literal["Command"] = "Command"
@@ -40,7 +42,7 @@ class CommandStep(_Step):
     """How long it may run, such as "90s" or "5m"."""
 
 
-class FilePatchStep(_Step):
+class FilePatchStep(Step):
     """Writes a file, or patches one with a unified diff."""
 
     type: Literal["FilePatch"] = "FilePatch"
@@ -54,7 +56,7 @@ class FilePatchStep(_Step):
     """The permission bits, such as 0o755."""
 
 
-AnyStep = CommandStep | FilePatchStep | Mapping[str, Any]
+AnyStep = Step | Mapping[str, Any]
 
 _TYPES: dict[str, TypeAdapter[CommandStep] | TypeAdapter[FilePatchStep]] = {
     "Command": TypeAdapter(CommandStep),
@@ -85,7 +87,7 @@ def check(steps: Sequence[AnyStep]) -> list[dict[str, Any]]:
     elif not 1 <= len(steps) <= MAX_STEPS:
         problems.append(_problem((), steps, f"there must be 1 to {MAX_STEPS} steps, not {len(steps)}"))
     for number, step in enumerate(steps):
-        raw = step.model_dump(by_alias=True, exclude_none=True) if isinstance(step, _Step) else step
+        raw = step.model_dump(by_alias=True, exclude_none=True) if isinstance(step, Step) else step
         found, checked = _check_one(number, raw, seen)
         problems += found
         if checked is not None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from tests.support.image import Image, digest
 
+# A tag whose image is given out only when the test says so.
+HELD = "held"
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -14,10 +18,15 @@ class Registry:
     """Serves an image until close()."""
 
     def __init__(self, image: Image) -> None:
+        free = self._free = threading.Event()
+        free.set()
+
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if self.path.endswith(f"/{HELD}"):
+                    free.wait()
                 kind, data = find(image, self.path)
                 self.send_response(200 if data is not None else 404)
                 body = data if data is not None else b'{"errors":[{"code":"NAME_UNKNOWN","message":"no such image"}]}'
@@ -36,9 +45,18 @@ class Registry:
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
-        self._thread = threading.Thread(target=self._server.serve_forever)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keeps the image of the tag HELD back meanwhile."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -117,11 +117,11 @@ def get(context: Context, collection: Collection, name: str, deadline: float) ->
 
 
 def list_all(
-    context: Context, collection: Collection, deadline: float, selector: str = ""
+    context: Context, collection: Collection, deadline: float, selector: Mapping[str, str] | None = None
 ) -> Op[tuple[list[Document], str]]:
-    """Returns the objects that a field selector picks, and the resource version they were read at."""
-    query = {"fieldSelector": selector} if selector else {}
-    document = yield from call_json(context, Request("GET", collection.path, query=query), deadline)
+    """Returns the objects that a selector picks, and the resource version they were read at."""
+    request = Request("GET", collection.path, query=dict(selector or {}))
+    document = yield from call_json(context, request, deadline)
     items = [complete(item, collection) for item in document.get("items") or []]
     return items, str(document.get("metadata", {}).get("resourceVersion", ""))
 

@@ -122,7 +122,12 @@ def wait_ready(
     """
     deadline = context.clock() + timeout
     document = yield from _get(context, namespace, name, deadline)
-    watch = Watch(context, api.pools(namespace), f"metadata.name={name}", document["metadata"]["resourceVersion"])
+    watch = Watch(
+        context,
+        api.pools(namespace),
+        {"fieldSelector": f"metadata.name={name}"},
+        document["metadata"]["resourceVersion"],
+    )
     try:
         while True:
             wanted, ready = document["spec"].get("replicas", 1), document["status"].get("readyReplicas", 0)

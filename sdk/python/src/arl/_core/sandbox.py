@@ -109,7 +109,10 @@ def _wait(context: Context, wanted: Wanted, document: Document, deadline: float)
     """Returns the sandbox when it is Ready."""
     name = document["metadata"]["name"]
     watch = Watch(
-        context, api.sandboxes(wanted.namespace), f"metadata.name={name}", document["metadata"]["resourceVersion"]
+        context,
+        api.sandboxes(wanted.namespace),
+        {"fieldSelector": f"metadata.name={name}"},
+        document["metadata"]["resourceVersion"],
     )
     said = None
     try:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from arl._core import api
@@ -14,6 +18,13 @@ from arl._core.watch import DeadlineReached, Watch
 from arl.errors import ARLError, SandboxFailed, ServerUnavailable, TaskTimeout
 from arl.models import Sandbox, Task
 
+# The label of the tasks that one watch follows.
+FOLLOWER = "sdk.arl.io/follower"
+# How many followers without a user are kept in a namespace.
+KEPT_FOLLOWERS = 8
+# How many tasks one may follow: a list of its tasks, after a 410, has them all.
+MAX_FOLLOWED = 256
+
 ENDED = frozenset({"Succeeded", "Failed"})
 # The server ends a task at its timeout, and says what it wrote until then. Only
 # if that news does not come for this much longer, the wait ends without it.
@@ -22,19 +33,72 @@ GRACE_SECONDS = 30.0
 CANCEL_SECONDS = 5.0
 
 
-class TaskRunner:
-    """Runs tasks in one sandbox, one at a time, and keeps a watch on them between tasks."""
+@dataclass
+class Follower:
+    """A watch of the tasks that bear its label."""
 
-    def __init__(self, context: Context, sandbox: Sandbox) -> None:
-        self._context = context
-        self._sandbox = sandbox
-        self._collection = api.tasks(sandbox.metadata.namespace or "")
-        self._watch: Watch | None = None
+    label: str
+    watch: Watch | None = None
+    tasks: int = 0
+
+
+class Followers:
+    """Watches of tasks that sessions hand on to each other.
+
+    Opening a stream costs more than a task does. So a watch follows the tasks
+    that bear its own label, whatever sandbox they run in, and the next session
+    goes on with it. Belongs to one client, whose threads may all use it.
+    """
+
+    def __init__(self) -> None:
+        self._idle: dict[str, list[Follower]] = {}
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def take(self, namespace: str) -> Follower:
+        """Is one that nobody else uses."""
+        with self._lock:
+            if self._pid != os.getpid():
+                # The streams belong to the process that this one was forked from.
+                self._idle, self._pid = {}, os.getpid()
+            idle = self._idle.get(namespace)
+            return idle.pop() if idle else Follower(uuid.uuid4().hex)
+
+    def give(self, namespace: str, follower: Follower) -> None:
+        """Takes one back."""
+        with self._lock:
+            idle = self._idle.setdefault(namespace, [])
+            if len(idle) < KEPT_FOLLOWERS and follower.tasks < MAX_FOLLOWED:
+                idle.append(follower)
+                return
+        if follower.watch is not None:
+            follower.watch.close()
 
     def close(self) -> None:
-        """Drops the connection."""
-        if self._watch is not None:
-            self._watch.close()
+        """Drops the connections of those that nobody uses."""
+        with self._lock:
+            idle, self._idle = self._idle, {}
+        for followers in idle.values():
+            for follower in followers:
+                if follower.watch is not None:
+                    follower.watch.close()
+
+
+class TaskRunner:
+    """Runs tasks in one sandbox, one at a time."""
+
+    def __init__(self, context: Context, followers: Followers, sandbox: Sandbox) -> None:
+        self._context = context
+        self._followers = followers
+        self._sandbox = sandbox
+        self._collection = api.tasks(sandbox.metadata.namespace or "")
+        self._follower: Follower | None = None
+
+    def close(self) -> None:
+        """Hands the watch on. The runner stays usable."""
+        follower, self._follower = self._follower, None
+        if follower is not None:
+            self._followers.give(self._collection.namespace, follower)
 
     def run(self, steps: Sequence[dict[str, Any]], timeout: float, trace_id: str | None) -> Op[Task]:
         """Runs steps and returns the task when it has ended, whether it succeeded or not.
@@ -53,8 +117,12 @@ class TaskRunner:
             spec["traceID"] = trace_id
         document: Document | None = None
         try:
-            document = yield from api.create(self._context, self._collection, name, name, spec, deadline)
-            document = yield from self._wait(document, deadline)
+            if self._follower is None:
+                self._follower = self._followers.take(self._collection.namespace)
+            self._follower.tasks += 1
+            labels = {FOLLOWER: self._follower.label}
+            document = yield from api.create(self._context, self._collection, name, name, spec, deadline, labels)
+            document = yield from self._wait(self._follower, document, deadline)
         except ServerUnavailable as error:
             if document is None:
                 raise
@@ -77,20 +145,14 @@ class TaskRunner:
             raise
         return Task.model_validate(document)
 
-    def _wait(self, document: Document, deadline: float) -> Op[Document]:
+    def _wait(self, follower: Follower, document: Document, deadline: float) -> Op[Document]:
         metadata = document["metadata"]
         name = metadata["name"]
-        if self._watch is None:
-            # From here on, and for all tasks to come: opening a stream costs
-            # more than a task does.
-            self._watch = Watch(
-                self._context,
-                self._collection,
-                f"spec.sandboxRef={self._sandbox.metadata.name}",
-                metadata["resourceVersion"],
-            )
+        if follower.watch is None:
+            selector = {"labelSelector": f"{FOLLOWER}={follower.label}"}
+            follower.watch = Watch(self._context, self._collection, selector, metadata["resourceVersion"])
         while document["status"].get("state") not in ENDED:
-            change = yield from self._watch.next(deadline)
+            change = yield from follower.watch.next(deadline)
             if name in change.gone or (change.complete and name not in change.objects):
                 raise SandboxFailed(
                     f'task "{name}" was deleted by somebody else before its end, so what its steps did is unknown. '

@@ -9,6 +9,7 @@ says what became of them, and goes on from there.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from arl._core.api import Collection, Document, complete, list_all
@@ -41,13 +42,15 @@ class Change:
 
 
 class Watch:
-    """Watches the objects that a field selector picks, from a resource version on.
+    """Watches the objects that a selector picks, from a resource version on.
+
+    The selector is a query: fieldSelector or labelSelector, and what it is to be.
 
     Use by one operation at a time. close() drops the connection; next() makes
     another when it is called again.
     """
 
-    def __init__(self, context: Context, collection: Collection, selector: str, version: str) -> None:
+    def __init__(self, context: Context, collection: Collection, selector: Mapping[str, str], version: str) -> None:
         self._context = context
         self._collection = collection
         self._selector = selector
@@ -95,7 +98,7 @@ class Watch:
             self._collection.path,
             query={
                 "watch": "1",
-                "fieldSelector": self._selector,
+                **self._selector,
                 "resourceVersion": self._version,
                 "allowWatchBookmarks": "true",
                 "timeoutSeconds": str(STREAM_SECONDS),

@@ -13,13 +13,16 @@ from arl._core.effects import ConnectionFailed, LineTimeout, Request, Response
 from arl.config import Config, Loaded
 
 CONNECT_SECONDS = 10.0
+# How long to wait for sockets to be closed, so that the event loop can end.
+CLOSE_SECONDS = 5.0
 
 
 class AsyncStream:
     """A response that is read line by line."""
 
-    def __init__(self, response: aiohttp.ClientResponse) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, closing: set[asyncio.Future[None]]) -> None:
         self._response = response
+        self._closing = closing
         self._rest = b""
 
     async def read_line(self, timeout: float) -> bytes | None:  # the caller's own deadline
@@ -39,7 +42,7 @@ class AsyncStream:
 
     def close(self) -> None:
         """Drops the connection."""
-        self._response.close()
+        _drop(self._response, self._closing)
 
 
 class AsyncTransport:
@@ -51,6 +54,8 @@ class AsyncTransport:
         self._session: aiohttp.ClientSession | None = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
         self._ssl: ssl.SSLContext | bool = True
+        # Connections that were dropped and whose sockets are not closed yet.
+        self._closing: set[asyncio.Future[None]] = set()
 
     @property
     def server(self) -> str:
@@ -66,7 +71,7 @@ class AsyncTransport:
         """Sends a request and leaves the response to be read, if its status is 200."""
         response = await self._start(request)
         if response.status == 200:
-            return AsyncStream(response)
+            return AsyncStream(response, self._closing)
         return await self._whole(response, request.timeout)
 
     async def close(self) -> None:
@@ -74,6 +79,8 @@ class AsyncTransport:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+            if self._closing:
+                await asyncio.wait(self._closing, timeout=CLOSE_SECONDS)
 
     async def _start(self, request: Request) -> aiohttp.ClientResponse:
         session = self._current()
@@ -117,7 +124,7 @@ class AsyncTransport:
         try:
             body = await asyncio.wait_for(response.read(), timeout)
         except (aiohttp.ClientError, asyncio.TimeoutError, TimeoutError, OSError) as error:
-            response.close()
+            _drop(response, self._closing)
             raise ConnectionFailed(str(error) or type(error).__name__) from error
         headers = {name.lower(): value for name, value in response.headers.items()}
         return Response(response.status, headers, body)
@@ -132,6 +139,7 @@ class AsyncTransport:
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
             )
             self._owner = owner
+            self._closing = set()
         return self._session
 
     async def _refresh(self) -> None:
@@ -147,6 +155,18 @@ class AsyncTransport:
         if not configuration.proxy or should_bypass_proxies(configuration.host, configuration.no_proxy or ""):
             return None
         return str(configuration.proxy)
+
+
+def _drop(response: aiohttp.ClientResponse, closing: set[asyncio.Future[None]]) -> None:
+    """Closes a response that was not read to its end, without TLS's farewell, which takes a round trip."""
+    protocol = response.connection.protocol if response.connection is not None else None
+    if protocol is not None:
+        closed = protocol.closed
+        protocol.abort()
+        if closed is not None:
+            closing.add(closed)
+            closed.add_done_callback(closing.discard)
+    response.close()
 
 
 def _ssl_context(loaded: Loaded) -> ssl.SSLContext:
