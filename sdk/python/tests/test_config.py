@@ -46,13 +46,16 @@ def test_url_and_token(stub: Stub) -> None:
     assert "secret" not in repr(Config(server=stub.url, token="secret"))
 
 
-def test_in_a_pod(stub: Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Kubernetes' own loader speaks TLS only, so what is sent is not looked at here."""
+def authority_of(server: Server) -> bytes:
+    return Path(str(Config(kubeconfig=server.kubeconfig).load().configuration.ssl_ca_cert)).read_bytes()
+
+
+def test_in_a_pod(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from kubernetes.config import incluster_config
 
     token, authority = tmp_path / "token", tmp_path / "ca.crt"
     token.write_text("of-the-pod")
-    authority.write_text("-----BEGIN CERTIFICATE-----\n")
+    authority.write_bytes(authority_of(server))
     monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
     monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(authority))
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
@@ -72,10 +75,11 @@ def test_in_a_pod(stub: Stub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         (Config(kubeconfig="/nowhere"), r"cannot use the kubeconfig /nowhere.*data directory"),
         (Config(token="t"), "name the server, too"),
         (Config(server="host"), "must begin with https://"),
+        (Config(server="https://host", ca_file=__file__), "a certificate or key of the configuration cannot be used"),
         (Config(server="https://host", ca_file="/nowhere"), "ca_file '/nowhere' is no file"),
         (Config(in_cluster=True), "service account of this pod"),
     ],
-    ids=["nothing", "no file", "token alone", "no scheme", "no authority", "no pod"],
+    ids=["nothing", "no file", "token alone", "no scheme", "bad authority", "no authority", "no pod"],
 )
 def test_bad_configuration(config: Config, message: str) -> None:
     with pytest.raises(ConfigError, match=message):

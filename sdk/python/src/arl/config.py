@@ -9,6 +9,7 @@ work as they do for other tools.
 from __future__ import annotations
 
 import os
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -129,6 +130,13 @@ class Loaded:
     configuration: Configuration
     paths: str | None = None
     stamp: Any = None
+    tls: ssl.SSLContext | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        # At once, while the files are there: those that the Kubernetes client
+        # makes of a kubeconfig go with the first process that ends, be it a
+        # forked one.
+        self.tls = _tls(self.configuration)
 
     def changed(self) -> bool:
         """Says whether the kubeconfig was written anew, as a server does that starts on another port."""
@@ -142,6 +150,23 @@ class Loaded:
         if self.configuration.username and self.configuration.password:
             return {"authorization": self.configuration.get_basic_auth_token()}
         return {}
+
+
+def _tls(configuration: Configuration) -> ssl.SSLContext | None:
+    """Is how to make sure of the server and to say who asks; None without TLS."""
+    if not str(configuration.host).startswith("https://"):
+        return None
+    try:
+        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
+        if configuration.cert_file:
+            context.load_cert_chain(configuration.cert_file, configuration.key_file)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"a certificate or key of the configuration cannot be used: {error}") from error
+    if not configuration.verify_ssl or configuration.assert_hostname is False:
+        context.check_hostname = False
+    if not configuration.verify_ssl:
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _stamp(paths: str) -> tuple[tuple[int, int, int] | None, ...]:

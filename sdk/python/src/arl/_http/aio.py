@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import ssl
 from typing import Any
 
 import aiohttp
@@ -53,7 +52,6 @@ class AsyncTransport:
         self._loaded: Loaded = config.load()
         self._session: aiohttp.ClientSession | None = None
         self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
-        self._ssl: ssl.SSLContext | bool = True
         # Connections that were dropped and whose sockets are not closed yet.
         self._closing: set[asyncio.Future[None]] = set()
 
@@ -102,7 +100,7 @@ class AsyncTransport:
                     data=request.body,
                     headers=headers,
                     allow_redirects=False,
-                    ssl=self._ssl,
+                    ssl=self._loaded.tls or True,
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                     **options,
                 ),
@@ -133,7 +131,6 @@ class AsyncTransport:
         owner = (os.getpid(), asyncio.get_running_loop())
         if self._session is None or self._session.closed or self._owner != owner:
             # Connections belong to the process and the loop that made them.
-            self._ssl = _ssl_context(self._loaded)
             self._session = aiohttp.ClientSession(
                 # Each session of a user holds one connection for its watch.
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
@@ -167,16 +164,3 @@ def _drop(response: aiohttp.ClientResponse, closing: set[asyncio.Future[None]]) 
             closing.add(closed)
             closed.add_done_callback(closing.discard)
     response.close()
-
-
-def _ssl_context(loaded: Loaded) -> ssl.SSLContext:
-    configuration = loaded.configuration
-    context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-    if configuration.cert_file:
-        context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    if not configuration.verify_ssl:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    if configuration.assert_hostname is False:
-        context.check_hostname = False
-    return context

@@ -132,6 +132,10 @@ def _pools(loaded: Loaded) -> urllib3.PoolManager:
     configuration = loaded.configuration
     configuration.connection_pool_maxsize = KEPT_CONNECTIONS
     manager: urllib3.PoolManager = RESTClientObject(configuration).pool_manager
+    if loaded.tls is not None:
+        for files in ("ca_certs", "ca_cert_data", "cert_file", "key_file"):
+            manager.connection_pool_kw.pop(files, None)
+        manager.connection_pool_kw["ssl_context"] = loaded.tls
     return manager
 
 
