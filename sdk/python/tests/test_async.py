@@ -120,9 +120,11 @@ def test_cancelled_session_leaves_nothing(server: Server, pool: str, look: Look)
         started, names = asyncio.Event(), list[str | None]()
         task = asyncio.ensure_future(work(started, names))
         await started.wait()
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        while not task.done():
+            # More than once: also while the sandbox is being deleted.
+            task.cancel()
+            await asyncio.sleep(0.001)
+        assert task.cancelled()
         return names
 
     (name,) = run(scenario())

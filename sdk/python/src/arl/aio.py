@@ -26,7 +26,6 @@ from arl._session import (
 )
 from arl.client import AsyncClient, shared_async_client
 from arl.config import Config
-from arl.errors import ARLError
 from arl.models import CommandResult, Sandbox, Task, WarmPool
 from arl.pool import PoolManagerBase, pool_spec
 from arl.progress import progress_bar
@@ -193,20 +192,20 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
     ) -> None:
         # A cancellation does not stop it: it is why the sandbox has to go.
         deletion = asyncio.ensure_future(self.delete_sandbox())
-        try:
-            await asyncio.shield(deletion)
-        except asyncio.CancelledError:
-            await asyncio.wait([deletion])
-            if not deletion.cancelled() and deletion.exception() is not None:
-                _log.warning(
-                    "sandbox %s was not deleted, the server will do it: %s", self.sandbox_name, deletion.exception()
-                )
-            raise
-        except ARLError as failure:
-            if error is None:
-                raise
-            # What went wrong in the with statement is what the caller has to see.
+        cancelled = False
+        while not deletion.done():
+            try:
+                await asyncio.wait([deletion])
+            except asyncio.CancelledError:
+                cancelled = True
+        failure = deletion.exception()
+        if failure is not None and (error is not None or cancelled):
+            # What went wrong in the async with statement is what the caller has to see.
             _log.warning("sandbox %s was not deleted, the server will do it: %s", self.sandbox_name, failure)
+        elif failure is not None:
+            raise failure
+        if cancelled:
+            raise asyncio.CancelledError
 
     async def _connect(self) -> AsyncClient:
         """Is the client; from the first call to the deletion it is kept open."""
