@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"k8s.io/utils/clock"
 
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/standalone"
@@ -51,7 +52,7 @@ func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
 		fmt.Fprintf(out, "%s does not exist: nothing to remove\n", o.DataDir)
 		return nil
 	}
-	unlock, err := lockStorage(o)
+	unlock, err := lockStorage(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -79,12 +80,12 @@ func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
 
 // lockStorage keeps a server from starting meanwhile. A database that cannot be
 // opened for any other reason than that a server has it does not matter here.
-func lockStorage(o *options.Options) (unlock func() error, err error) {
+func lockStorage(ctx context.Context, o *options.Options) (unlock func() error, err error) {
 	dir := filepath.Join(o.DataDir, storageDir)
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return func() error { return nil }, nil
 	}
-	db, err := kv.Open(dir, kv.Options{})
+	db, err := openWhenFree(ctx, clock.RealClock{}, dir, kv.Options{})
 	if errors.Is(err, kv.ErrLocked) {
 		return nil, fmt.Errorf("a server uses %s: stop it first: %w", o.DataDir, err)
 	}

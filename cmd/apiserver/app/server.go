@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net/http"
 	"os"
-	"path/filepath"
 
-	"github.com/go-logr/logr"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -66,36 +63,6 @@ func Run(ctx context.Context, o *options.Options, version string) (err error) {
 	}
 	s.settle = settle
 	return s.run(ctx)
-}
-
-// database is the opened database and what counts its work.
-type database struct {
-	*kv.DB
-	metrics *storagemetrics.Metrics
-}
-
-// openStorage opens the database of the data directory, alone.
-func openStorage(ctx context.Context, o *options.Options) (*database, error) {
-	metrics, err := storagemetrics.New(serverRegistry{})
-	if err != nil {
-		return nil, err
-	}
-	db, err := kv.Open(filepath.Join(o.DataDir, storageDir), kv.Options{
-		MinFreeBytes: uint64(o.Storage.MinFree.Value()),
-		Logger:       slog.New(logr.ToSlogHandler(klog.FromContext(ctx).WithName("storage"))),
-		OnCommit:     metrics.Commit,
-		Now:          clock.RealClock{}.Now,
-	})
-	switch {
-	case errors.Is(err, kv.ErrLocked):
-		return nil, fmt.Errorf("another server uses %s: stop it, or give this one a --data-dir of its own: %w", o.DataDir, err)
-	case errors.Is(err, kv.ErrCorrupt):
-		return nil, fmt.Errorf("open the database: %w: 'arl-apiserver storage verify --data-dir %s' shows all that is wrong, "+
-			"'arl-apiserver storage restore --help' says how to go back to a backup", err, o.DataDir)
-	case err != nil:
-		return nil, fmt.Errorf("open the database: %w", err)
-	}
-	return &database{DB: db, metrics: metrics}, nil
 }
 
 // server is everything that runs.
