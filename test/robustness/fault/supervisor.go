@@ -148,19 +148,36 @@ func (s *Supervisor) run() {
 		if poll[0].Revents&unix.POLLIN == 0 {
 			return // the last thread of the process has ended
 		}
-		if err := s.serve(); err != nil && !errors.Is(err, unix.ENOENT) { // ENOENT: killed meanwhile
+		if err := s.serve(); err != nil {
 			s.err = errors.Join(s.err, err)
 			return
 		}
 	}
 }
 
-// serve decides about one call.
+// serve decides about one call, unless its thread is killed meanwhile: the
+// other threads of a process that is being killed still have calls to decide about.
 func (s *Supervisor) serve() error {
 	var n notification
 	if err := s.ioctl(unix.SECCOMP_IOCTL_NOTIF_RECV, unsafe.Pointer(&n)); err != nil {
-		return err
+		return unlessGone(err)
 	}
+	err := s.answer(n)
+	if err != nil && s.ioctl(unix.SECCOMP_IOCTL_NOTIF_ID_VALID, unsafe.Pointer(&n.id)) != nil {
+		return nil // nobody waits for the answer, nor has a memory that could be read
+	}
+	return unlessGone(err)
+}
+
+// unlessGone forgives what the kernel says if the thread is not there any more.
+func unlessGone(err error) error {
+	if errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
+}
+
+func (s *Supervisor) answer(n notification) error {
 	c, err := newCall(n)
 	if err != nil {
 		return err
