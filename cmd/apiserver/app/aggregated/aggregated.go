@@ -48,9 +48,6 @@ const (
 )
 
 const (
-	// renewPeriod is how often certificates are looked at. The server notices
-	// new files by itself.
-	renewPeriod = time.Hour
 	// clusterPatience is how long a start waits for the cluster's API server,
 	// which may be starting too.
 	clusterPatience = 2 * time.Minute
@@ -137,27 +134,13 @@ func (m *Mode) Whereabouts() []any {
 func (m *Mode) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	group.Go(func() { m.renewCertificates(ctx) })
+	group.Go(func() { pki.KeepRenewed(ctx, m.clock, m.renew) })
 	if !m.certificateGiven && m.options.Cluster.PublishCA {
 		group.Go(func() { newPublisher(m.dynamic, m.serving.Bundle, m.clock).run(ctx) })
 	}
 }
 
-func (m *Mode) renewCertificates(ctx context.Context) {
-	ticker := m.clock.NewTicker(renewPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C():
-		}
-		if err := m.renew(); err != nil {
-			klog.FromContext(ctx).Error(err, "Cannot renew certificates, will try again", "pause", renewPeriod)
-		}
-	}
-}
-
+// renew makes what nears its end anew. The server notices new files by itself.
 func (m *Mode) renew() error {
 	if err := m.serving.Refresh(); err != nil {
 		return err

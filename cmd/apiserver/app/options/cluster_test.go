@@ -47,13 +47,7 @@ func TestValidateInCluster(t *testing.T) {
 	inPod(t, "arl-apiserver-0", "arl-system")
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := parse(t, tt.args...).Validate()
-			switch {
-			case tt.want == "" && err != nil:
-				t.Errorf("unexpected error: %v", err)
-			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
+			wantError(t, parse(t, tt.args...).Validate(), tt.want)
 		})
 	}
 }

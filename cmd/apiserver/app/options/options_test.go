@@ -34,6 +34,17 @@ func parse(t *testing.T, args ...string) *Options {
 	return o
 }
 
+// wantError wants an error with some words; "": none.
+func wantError(t *testing.T, err error, words string) {
+	t.Helper()
+	switch {
+	case words == "" && err != nil:
+		t.Errorf("unexpected error: %v", err)
+	case words != "" && (err == nil || !strings.Contains(err.Error(), words)):
+		t.Errorf("got %v, want an error with %q", err, words)
+	}
+}
+
 func TestValidate(t *testing.T) {
 	good := []string{"--standalone", "--data-dir", "d"}
 	tests := []struct {
@@ -67,13 +78,7 @@ func TestValidate(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			err := parse(t, tt.args...).Validate()
-			switch {
-			case tt.want == "" && err != nil:
-				t.Errorf("unexpected error: %v", err)
-			case tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)):
-				t.Errorf("got %v, want an error with %q", err, tt.want)
-			}
+			wantError(t, parse(t, tt.args...).Validate(), tt.want)
 		})
 	}
 }

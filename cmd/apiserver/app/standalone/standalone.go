@@ -12,10 +12,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	genericapiserver "k8s.io/apiserver/pkg/server"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
 	"arl.io/arl/cmd/apiserver/app/options"
@@ -27,10 +25,6 @@ import (
 
 // RuntimeDir is the folder of the data directory in which containers live.
 const RuntimeDir = "runtime"
-
-// renewPeriod is how often certificates are looked at. The server notices new
-// files by itself.
-const renewPeriod = time.Hour
 
 // Mode makes a server standalone.
 type Mode struct {
@@ -112,21 +106,9 @@ func (m *Mode) Install(server *genericapiserver.GenericAPIServer) { serveCoreV1(
 func (m *Mode) Whereabouts() []any { return []any{"address", m.address, "kubeconfig", m.kubeconfig} }
 
 // Run keeps certificates from expiring, until ctx ends.
-func (m *Mode) Run(ctx context.Context) {
-	ticker := m.clock.NewTicker(renewPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C():
-		}
-		if err := m.renew(); err != nil {
-			klog.FromContext(ctx).Error(err, "Cannot renew certificates, will try again", "pause", renewPeriod)
-		}
-	}
-}
+func (m *Mode) Run(ctx context.Context) { pki.KeepRenewed(ctx, m.clock, m.renew) }
 
+// renew makes what nears its end anew. The server notices new files by itself.
 func (m *Mode) renew() error {
 	if _, err := m.ca.Serving("serving", servingHosts(m.options.Serving.BindAddress)); err != nil {
 		return err
