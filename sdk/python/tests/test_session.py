@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -223,6 +224,15 @@ def test_exception_and_interrupt_leave_nothing(client: Client, pool: str, look: 
         assert name not in look.sandboxes("tests")
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Has SIGINT raise KeyboardInterrupt, also where the tests run in a shell's background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_interrupt_during_a_task(client: Client, pool: str, look: Look) -> None:
     interrupted = session_of(client, pool)
     with interrupted:
