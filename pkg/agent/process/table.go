@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"time"
 )
 
 // entry is one live process, as /proc tells it.
@@ -79,18 +80,41 @@ func parseStat(data []byte) (found entry, state byte, err error) {
 	return entry{parent: parent, group: group, start: start}, fields[0][0], nil
 }
 
+const (
+	// execPatience is how long a process gets to finish an exec that it has begun.
+	execPatience = 500 * time.Millisecond
+	execLook     = time.Millisecond
+)
+
 // carriesMark says whether a process was started with the mark in its environment.
 func carriesMark(pid int, mark []byte) bool {
-	environ, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/environ")
-	if err != nil {
-		return false
-	}
-	for line := range bytes.SplitSeq(environ, []byte{0}) {
+	for line := range bytes.SplitSeq(environOf(pid), []byte{0}) {
 		if bytes.Equal(line, mark) {
 			return true
 		}
 	}
 	return false
+}
+
+// environOf returns the environment that a process was started with. In the
+// middle of an exec a process has neither that nor a command line, although
+// whoever started it is told already that it runs: it is waited for.
+func environOf(pid int) []byte {
+	dir := "/proc/" + strconv.Itoa(pid)
+	for deadline := time.Now().Add(execPatience); ; time.Sleep(execLook) {
+		// The command line is there first, so it is read first.
+		command, err := os.ReadFile(dir + "/cmdline")
+		if err != nil {
+			return nil
+		}
+		environ, err := os.ReadFile(dir + "/environ")
+		if err != nil || len(environ) > 0 || len(command) > 0 || time.Now().After(deadline) {
+			return environ
+		}
+		if _, alive := readEntry(pid); !alive {
+			return nil
+		}
+	}
 }
 
 // firstThreadChildren returns the children of the first thread of this process.
