@@ -9,7 +9,7 @@
 // pki.Ring that outlives its certificates. One signs what it serves with: the
 // cluster's API server trusts it because its certificate is written into the
 // APIService (cabundle.go). The other signs what it shows to agents
-// (credentials.go), and nothing else. Who holds the kubeconfig in the data
+// (pods.go), and nothing else. Who holds the kubeconfig in the data
 // directory, which is for maintenance from within the pod, is let in by a
 // certificate of the first.
 //

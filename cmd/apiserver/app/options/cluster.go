@@ -3,7 +3,6 @@ package options
 import (
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -223,6 +222,3 @@ func (o *PodOptions) validate() (errs []error) {
 	}
 	return errs
 }
-
-// bindAll has the server listen on every address of its pod.
-func bindAll(serving *genericoptions.SecureServingOptions) { serving.BindAddress = net.IPv4zero }

@@ -194,7 +194,7 @@ func (o *Options) Complete() error {
 	if !o.Standalone {
 		o.Cluster.complete()
 		if !o.given("bind-address") {
-			bindAll(o.Serving)
+			o.Serving.BindAddress = net.IPv4zero
 		}
 		if !o.given("pod-start-parallelism") {
 			o.Runtime.Parallelism = clusterParallelism
