@@ -120,8 +120,8 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 	return pod, nil
 }
 
-// Remark tells of what a template leaves out, and what comes of that.
-func Remark(template *corev1.PodTemplateSpec) string {
+// remarkOn tells of what a template leaves out, and what comes of that.
+func remarkOn(template *corev1.PodTemplateSpec) string {
 	if len(template.Spec.Containers) == 0 {
 		return ""
 	}

@@ -227,7 +227,7 @@ func TestRemark(t *testing.T) {
 		{"no container", nil, ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Remark(specOf(tt.containers...).Template)
+			got := remarkOn(specOf(tt.containers...).Template)
 			if !strings.Contains(got, tt.words) || (tt.words == "") != (got == "") {
 				t.Errorf("Remark: %q, want something with %q", got, tt.words)
 			}

@@ -17,7 +17,7 @@ func Check(spec podruntime.Spec, agent Agent) (podruntime.Advice, error) {
 	if err := check(spec, agent); err != nil {
 		return podruntime.Advice{}, err
 	}
-	if remark := Remark(spec.Template); remark != "" {
+	if remark := remarkOn(spec.Template); remark != "" {
 		return podruntime.Advice{Reason: podruntime.ReasonNoCommand, Message: remark}, nil
 	}
 	return podruntime.Advice{}, nil
