@@ -20,27 +20,27 @@ const mainMark = "arl/main"
 type mainCommand struct {
 	wanted bool
 	logger *slog.Logger
-	// process is nil if the command could not be started; code says why then.
+	// process is nil if the command could not be started; code and err say why then.
 	process *process.Process
 	code    int32
+	err     error
 }
 
 // startMain starts the template's command. That it cannot be started is told by
-// health: steps may still run.
+// health, to whoever made the pod: the container's log may be out of reach.
 func (s *Server) startMain() *mainCommand {
 	if len(s.config.Main) == 0 {
 		return &mainCommand{}
 	}
 	started := &mainCommand{wanted: true, logger: s.logger}
-	var err error
-	started.process, err = s.supervisor.Spawn(mainMark, s.config.Main, execution.CommandEnv(os.Environ()))
-	if err != nil {
+	started.process, started.err = s.supervisor.Spawn(mainMark, s.config.Main, execution.CommandEnv(os.Environ()))
+	if started.err != nil {
 		started.code = process.CodeNotExecutable
 		var start *process.StartError
-		if errors.As(err, &start) && start.ExitCode != 0 {
+		if errors.As(started.err, &start) && start.ExitCode != 0 {
 			started.code = start.ExitCode
 		}
-		s.logger.Error("The template's command cannot be started", "command", s.config.Main, "err", err)
+		s.logger.Error("The template's command cannot be started", "command", s.config.Main, "err", started.err)
 	}
 	return started
 }
@@ -67,7 +67,7 @@ func (m *mainCommand) status() *wire.MainStatus {
 		return nil
 	}
 	if m.process == nil {
-		return &wire.MainStatus{ExitCode: m.code}
+		return &wire.MainStatus{ExitCode: m.code, Error: m.err.Error()}
 	}
 	select {
 	case <-m.process.Done():

@@ -173,7 +173,7 @@ func TestMainCommand(t *testing.T) {
 		want wire.MainStatus
 	}{
 		{"exits", []string{"sh", "-c", "exit 7"}, wire.MainStatus{ExitCode: 7}},
-		{"is missing", []string{"/no/such/program"}, wire.MainStatus{ExitCode: 127}},
+		{"is missing", []string{"/no/such/program"}, wire.MainStatus{ExitCode: 127, Error: "/no/such/program: no such file"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			a := newAgent(t, agent.Config{Main: test.main, PodUID: "u", Version: "v"})

@@ -70,6 +70,17 @@ var poolFaults = []poolFault{
 		},
 		mend: func(n *tenant) { n.createSecret("missing") },
 	}, {
+		name: "no such config map to mount", reason: "StartFailed", words: words("FailedMount", `configmap "missing" not found`),
+		spoil: func(pool *v1alpha1.WarmPool) {
+			pod := &pool.Spec.Template.Spec
+			missing := &corev1.ConfigMapVolumeSource{LocalObjectReference: corev1.LocalObjectReference{Name: "missing"}}
+			pod.Volumes = []corev1.Volume{{Name: "settings", VolumeSource: corev1.VolumeSource{ConfigMap: missing}}}
+			pod.Containers[0].VolumeMounts = []corev1.VolumeMount{{Name: "settings", MountPath: "/settings"}}
+		},
+	}, {
+		name: "no such command", reason: "StartFailed", words: words("command cannot be started", "no-such-program: command not found"),
+		spoil: func(pool *v1alpha1.WarmPool) { executorOf(pool).Command = []string{"no-such-program"} },
+	}, {
 		name: "the agent's port taken", reason: "StartFailed", words: words(":7317", "address already in use", "another container of the pod"),
 		spoil: func(pool *v1alpha1.WarmPool) {
 			pod := &pool.Spec.Template.Spec

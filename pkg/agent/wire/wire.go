@@ -51,7 +51,7 @@ type Health struct {
 	// Used says that the agent has begun an execution, however long ago: the
 	// pod is not as its template made it any more.
 	Used bool `json:"used,omitempty"`
-	// Main is set if the template's own command was started.
+	// Main is set if the template has a command of its own.
 	Main *MainStatus `json:"main,omitempty"`
 }
 
@@ -59,6 +59,9 @@ type Health struct {
 type MainStatus struct {
 	Running  bool  `json:"running"`
 	ExitCode int32 `json:"exitCode,omitempty"`
+	// Error says why the command could not be started, if it could not. ExitCode
+	// is then what a shell would have exited with.
+	Error string `json:"error,omitempty"`
 }
 
 // Execution is one attempt at a task.

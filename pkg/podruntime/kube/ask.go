@@ -11,7 +11,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/agent/client"
-	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/kube/phase"
 )
@@ -30,7 +29,7 @@ const (
 )
 
 // errUnfit says that the right agent answers, and is of no use.
-var errUnfit = errors.New("the agent cannot be used")
+var errUnfit = errors.New("the pod cannot be used")
 
 // askLocked has a goroutine ask a pod's agent until it knows, or until
 // disconnectLocked is called.
@@ -148,13 +147,11 @@ func (r *Runtime) ask(ctx context.Context, agent *client.Client, uid types.UID) 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	health, err := agent.Health(ctx)
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
-	case health.PodUID != string(uid):
-		return fmt.Errorf("%w: it says it is of pod %q", errUnfit, health.PodUID)
-	case health.ProtocolVersion != wire.ProtocolVersion:
-		return fmt.Errorf("%w: it speaks protocol version %d, the server %d", errUnfit, health.ProtocolVersion, wire.ProtocolVersion)
+	}
+	if err := podruntime.CheckAgent(health, uid); err != nil {
+		return fmt.Errorf("%w: %w", errUnfit, err)
 	}
 	return nil
 }

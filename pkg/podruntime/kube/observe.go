@@ -114,6 +114,7 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 		status.Key = p.status.Key
 	}
 	p.status = status
+	p.stuck.follow(status.Unprepared, r.config.Clock.Now())
 	if status.Running && !ran {
 		p.runsSince = r.config.Clock.Now()
 	}
@@ -137,7 +138,7 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 			r.askLocked(p, r.recheck)
 		}
 	default:
-		to.Reason, to.Message = status.Reason, status.Message
+		to.Reason, to.Message = p.stuck.over(status)
 		if first || to != p.pod {
 			r.changeLocked(p, to)
 		}

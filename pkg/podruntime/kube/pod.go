@@ -18,6 +18,8 @@ type pod struct {
 	// since is when the pod was created or adopted; runsSince when its container was
 	// first seen to run, or zero.
 	since, runsSince time.Time
+	// stuck is what the node was found to say about a pod that it does not get prepared.
+	stuck warning
 	// sandbox is the name that the pod's label is known to have.
 	sandbox string
 	// seen says that the informer has told of the pod, so it will tell of its end.

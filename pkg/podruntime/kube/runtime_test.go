@@ -208,6 +208,27 @@ func TestAgentEnds(t *testing.T) {
 	}
 }
 
+// TestUnfitAgents has agents answer whose pods are of no use.
+func TestUnfitAgents(t *testing.T) {
+	h := start(t)
+	wrong := spec("wrong-command")
+	wrong.Template.Spec.Containers[0].Command = []string{"/no/such/program", "serve"}
+	if _, err := h.runtime.Create(t.Context(), wrong); err != nil {
+		t.Fatal(err)
+	}
+	h.cluster.run("wrong-command")
+	h.create("wrong-uid")
+	h.cluster.run("wrong-uid", "$(ARL_POD_UID)", "another")
+	for name, words := range map[string]string{
+		"wrong-command": "the template's command cannot be started: /no/such/program: no such file",
+		"wrong-uid":     `it is of pod "another"`,
+	} {
+		if got := h.pod(name, podruntime.Failed, podruntime.ReasonStart); !strings.Contains(got.Message, words) {
+			t.Errorf("message: %q, want %q in it", got.Message, words)
+		}
+	}
+}
+
 func TestDeletedByHand(t *testing.T) {
 	h := start(t)
 	pod := h.ready("a")

@@ -15,7 +15,7 @@ import (
 
 const (
 	// sweepInterval is how often is looked for what did not happen. Nothing but
-	// the three cases below waits for it.
+	// the four cases below waits for it.
 	sweepInterval = 15 * time.Second
 	// unseenTimeout is how long after its creation the informer should have told of a pod.
 	unseenTimeout = 30 * time.Second
@@ -23,8 +23,9 @@ const (
 
 // sweep looks after pods of which nothing is heard. A pod that was deleted
 // before the informer, cut off for a moment, ever saw it is told of by nobody; a node that
-// is down does not end what it was told to end; and a container that runs without a key
-// having been told can never be asked.
+// is down does not end what it was told to end; a container that runs without a key
+// having been told can never be asked; and why a volume cannot be mounted stands in
+// events alone.
 func (r *Runtime) sweep(ctx context.Context) {
 	ticker := r.config.Clock.NewTicker(sweepInterval)
 	defer ticker.Stop()
@@ -35,6 +36,7 @@ func (r *Runtime) sweep(ctx context.Context) {
 			return
 		}
 		r.failMute()
+		r.explain(ctx)
 		unseen, overdue := r.neglected()
 		for _, p := range unseen {
 			r.lookUp(ctx, p)

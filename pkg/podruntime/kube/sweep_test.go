@@ -182,13 +182,9 @@ func TestMute(t *testing.T) {
 	h.create("a")
 	h.cluster.set("a", running)
 	h.pod("a", podruntime.Starting, podruntime.ReasonStart)
-	h.await("the pod to fail", func(events []podruntime.Event) bool {
-		clock.Step(sweepInterval)
-		go h.nudge()
-		return lastOf(events, "a").Pod.Phase == podruntime.Failed
-	})
-	if failed := h.pod("a", podruntime.Failed, podruntime.ReasonStart); !strings.Contains(failed.Message, "which key") {
-		t.Errorf("message: %q", failed.Message)
+	failed := h.sweepUntil(clock, "the pod to fail", "a", func(p podruntime.Pod) bool { return p.Phase == podruntime.Failed })
+	if failed.Reason != podruntime.ReasonStart || !strings.Contains(failed.Message, "which key") {
+		t.Errorf("told of the pod: %+v", failed)
 	}
 }
 

@@ -51,6 +51,22 @@ func TestPodRunsCommands(t *testing.T) {
 	}
 }
 
+// TestCommandCannotStart has a template whose command the image does not have.
+func TestCommandCannotStart(t *testing.T) {
+	needContainers(t)
+	f := start(t, Config{Dir: t.TempDir()})
+	defer f.removeAll()
+	spec := hostSpec("one")
+	spec.Template.Spec.Containers[0].Command = []string{"/no/such/program"}
+	if _, err := f.Create(t.Context(), spec); err != nil {
+		t.Fatal(err)
+	}
+	failed := f.pod(t, "one", podruntime.Failed)
+	if want := "the template's command cannot be started: /no/such/program: no such file"; failed.Reason != podruntime.ReasonStart || failed.Message != want {
+		t.Errorf("the pod says %s: %q, want %q", failed.Reason, failed.Message, want)
+	}
+}
+
 func TestKeysAndUIDs(t *testing.T) {
 	needContainers(t)
 	f := start(t, Config{Dir: t.TempDir()})

@@ -12,7 +12,6 @@ import (
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/agent/client"
-	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
@@ -118,12 +117,8 @@ func (r *Runtime) greet(ctx context.Context, p *pod, agent *client.Client) error
 	for {
 		health, err := agent.Health(ctx)
 		switch {
-		case err == nil && health.ProtocolVersion != wire.ProtocolVersion:
-			return fmt.Errorf("the agent speaks protocol version %d, the server %d", health.ProtocolVersion, wire.ProtocolVersion)
-		case err == nil && health.PodUID != string(p.pod.UID):
-			return fmt.Errorf("the agent says it is of pod %q", health.PodUID)
 		case err == nil:
-			return nil
+			return podruntime.CheckAgent(health, p.pod.UID)
 		case ctx.Err() != nil:
 			return fmt.Errorf("the agent does not answer: %w", context.Cause(ctx))
 		case r.ended(p):

@@ -33,6 +33,9 @@ type State struct {
 	Key []byte
 	// Running says that the executor runs.
 	Running bool
+	// Unprepared says that the node has yet to set up the pod's volumes and
+	// network. What keeps it from that, it writes into events and not into the status.
+	Unprepared bool
 	// Doubtful says that all containers are said to be ready, and the pod not to be
 	// all the same: as a rule its node has not been heard of for a while.
 	Doubtful bool
@@ -69,6 +72,7 @@ func Assess(pod *corev1.Pod) State {
 		IP: pod.Status.PodIP, NodeName: pod.Spec.NodeName, Port: podspec.AgentPort(pod), Key: agentKey(pod),
 		Running: executor != nil && executor.State.Running != nil,
 	}
+	state.Unprepared = pod.Spec.NodeName != "" && is(pod, corev1.PodReadyToStartContainers, corev1.ConditionFalse)
 	state.Doubtful = state.Running && is(pod, corev1.ContainersReady, corev1.ConditionTrue) && is(pod, corev1.PodReady, corev1.ConditionFalse)
 	for _, judge := range []func(*corev1.Pod, *corev1.ContainerStatus) *verdict{
 		deleted, ended, executorEnded, waiting, unscheduled, preparing,
