@@ -143,7 +143,9 @@ type Task struct {
 // immutable.
 type TaskSpec struct {
 	// sandboxRef is the name of the Sandbox, in the same namespace, in which
-	// the steps run. Exactly one of sandboxRef and poolRef is set. Immutable.
+	// the steps run. The task may be created a little earlier than the sandbox: it
+	// fails, with reason SandboxNotFound, if there is none for five seconds.
+	// Exactly one of sandboxRef and poolRef is set. Immutable.
 	// +optional
 	SandboxRef string `json:"sandboxRef,omitempty" protobuf:"bytes,1,opt,name=sandboxRef"`
 
