@@ -778,7 +778,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 				Properties: map[string]spec.Schema{
 					"sandboxRef": {
 						SchemaProps: spec.SchemaProps{
-							Description: "sandboxRef is the name of the Sandbox, in the same namespace, in which the steps run. Exactly one of sandboxRef and poolRef is set. Immutable.",
+							Description: "sandboxRef is the name of the Sandbox, in the same namespace, in which the steps run. The task may be created a little earlier than the sandbox: it fails, with reason SandboxNotFound, if there is none for five seconds. Exactly one of sandboxRef and poolRef is set. Immutable.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

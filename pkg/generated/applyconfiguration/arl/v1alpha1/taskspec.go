@@ -13,7 +13,9 @@ import (
 // immutable.
 type TaskSpecApplyConfiguration struct {
 	// sandboxRef is the name of the Sandbox, in the same namespace, in which
-	// the steps run. Exactly one of sandboxRef and poolRef is set. Immutable.
+	// the steps run. The task may be created a little earlier than the sandbox: it
+	// fails, with reason SandboxNotFound, if there is none for five seconds.
+	// Exactly one of sandboxRef and poolRef is set. Immutable.
 	SandboxRef *string `json:"sandboxRef,omitempty"`
 	// poolRef is the name of the WarmPool, in the same namespace, from which a
 	// sandbox is made for this task alone and deleted after it. Exactly one of
