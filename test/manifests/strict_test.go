@@ -1,10 +1,11 @@
 package manifests
 
 import (
-	"slices"
 	"sync"
 	"testing"
 
+	certmanagerv1 "github.com/cert-manager/cert-manager/pkg/apis/certmanager/v1"
+	monitoringv1 "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -18,15 +19,14 @@ import (
 	"arl.io/arl/pkg/apis/arl/validation"
 )
 
-// foreign are kinds of others that the chart makes on demand.
-var foreign = []string{"Certificate", "ServiceMonitor"}
-
-// codecs know every kind that is ours or Kubernetes' own. They refuse fields
-// that a kind has not.
+// codecs know every kind that comes out: ours, Kubernetes' own, and those of
+// others that the chart makes on demand. They refuse fields that a kind has not.
 var codecs = sync.OnceValue(func() serializer.CodecFactory {
 	all := runtime.NewScheme()
 	utilruntime.Must(scheme.AddToScheme(all))
 	utilruntime.Must(apiregistrationv1.AddToScheme(all))
+	utilruntime.Must(certmanagerv1.AddToScheme(all))
+	utilruntime.Must(monitoringv1.AddToScheme(all))
 	install.Install(all)
 	return serializer.NewCodecFactory(all, serializer.EnableStrict)
 })
@@ -71,9 +71,7 @@ func TestObjectsAreWhatTheySay(t *testing.T) {
 	for name, all := range rendered {
 		t.Run(name, func(t *testing.T) {
 			for _, object := range all {
-				if !slices.Contains(foreign, object.GetKind()) {
-					decode(t, object, codecs().UniversalDeserializer())
-				}
+				decode(t, object, codecs().UniversalDeserializer())
 			}
 		})
 	}

@@ -80,7 +80,7 @@ var effects = map[string]effect{
 
 	"agent.reach": {`agent: {reach: direct}`, map[string]any{
 		container + "args.1":                     "--agent-reach=direct",
-		"ClusterRole/arl-apiserver-pods rules.1": nil,
+		"ClusterRole/arl-apiserver-pods rules.2": nil,
 	}},
 	"agent.port": {`agent: {port: 9000}`, map[string]any{container + "args.1": "--agent-port=9000"}},
 
