@@ -73,7 +73,7 @@ func TestMissingImageIsNotAskedForInALoop(t *testing.T) {
 	registry := newBarrenRegistry(t)
 	pool := hostPool("barren", 5)
 	pool.Spec.Template.Spec.Containers[0].Image = registry.image()
-	n.createPool(pool)
+	n.CreatePool(pool)
 
 	const attempts = 4
 	deadline := time.NewTimer(patience)

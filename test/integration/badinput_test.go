@@ -21,9 +21,9 @@ import (
 // post creates an object from its YAML, as it stands.
 func (n *tenant) post(resource, manifest string) error {
 	return n.server.client.ArlV1alpha1().RESTClient().Post().
-		Namespace(n.namespace).Resource(resource).
+		Namespace(n.Namespace).Resource(resource).
 		SetHeader("Content-Type", "application/yaml").Body([]byte(manifest)).
-		Do(n.t.Context()).Error()
+		Do(n.T.Context()).Error()
 }
 
 // manifest is an object of a kind with a name and a spec in YAML's flow style.
@@ -112,7 +112,7 @@ func TestBadTasksAreRefused(t *testing.T) {
 			wantCause(t, n.post("tasks", manifest("Task", "bad", test.spec)), http.StatusUnprocessableEntity, test.field, test.words)
 		})
 	}
-	tasks, err := n.tasks().List(t.Context(), everything)
+	tasks, err := n.Tasks().List(t.Context(), everything)
 	if err != nil || len(tasks.Items) != 0 {
 		t.Errorf("%d tasks were stored all the same (%v)", len(tasks.Items), err)
 	}
@@ -169,7 +169,7 @@ func TestTooLargeObjectsAreRefused(t *testing.T) {
 			for i := range test.files {
 				task.Spec.Steps = append(task.Spec.Steps, write(fmt.Sprintf("s%d", i), "file", strings.Repeat("x", 1<<20)))
 			}
-			_, err := n.tasks().Create(t.Context(), task, createNow)
+			_, err := n.Tasks().Create(t.Context(), task, createNow)
 			if !apierrors.IsRequestEntityTooLargeError(err) {
 				t.Errorf("got %v, want 413", err)
 			}
@@ -177,7 +177,7 @@ func TestTooLargeObjectsAreRefused(t *testing.T) {
 	}
 	t.Run("one file", func(t *testing.T) {
 		task := taskIn("x", "large", write("s", "file", strings.Repeat("x", 1<<20+1)))
-		_, err := n.tasks().Create(t.Context(), task, createNow)
+		_, err := n.Tasks().Create(t.Context(), task, createNow)
 		wantCause(t, err, http.StatusUnprocessableEntity, "spec.steps[0].content", "1048576")
 	})
 }
@@ -185,20 +185,20 @@ func TestTooLargeObjectsAreRefused(t *testing.T) {
 func TestImmutableFieldsStay(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.createSandbox(sandboxOf("x", "nowhere"))
+	n.CreateSandbox(sandboxOf("x", "nowhere"))
 	task := taskIn("", "x", shell("step", "true"))
 	task.Spec.PoolRef = "nowhere"
-	n.createTask(task)
+	n.CreateTask(task)
 	cancelled := task.DeepCopy()
 	cancelled.Name, cancelled.Spec.Cancel = "cancelled", true
-	n.createTask(cancelled)
+	n.CreateTask(cancelled)
 
 	sandboxes := func(patch string) error {
-		_, err := n.sandboxes().Patch(t.Context(), "x", types.MergePatchType, []byte(patch), patchNow)
+		_, err := n.Sandboxes().Patch(t.Context(), "x", types.MergePatchType, []byte(patch), patchNow)
 		return err
 	}
 	tasks := func(name, patch string) error {
-		_, err := n.tasks().Patch(t.Context(), name, types.MergePatchType, []byte(patch), patchNow)
+		_, err := n.Tasks().Patch(t.Context(), name, types.MergePatchType, []byte(patch), patchNow)
 		return err
 	}
 	for _, test := range []struct {
@@ -226,20 +226,20 @@ func TestImmutableFieldsStay(t *testing.T) {
 func TestScaleIsBounded(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)
-	k.createPool(hostPool("pool", 0))
-	k.fail("", words("scale", "warmpool/pool", "--replicas=10001"), "spec.replicas", "between 0 and 10000")
-	k.want("warmpool/pool", "{.spec.replicas}", "0")
+	k.CreatePool(hostPool("pool", 0))
+	k.Fail("", words("scale", "warmpool/pool", "--replicas=10001"), "spec.replicas", "between 0 and 10000")
+	k.Want("warmpool/pool", "{.spec.replicas}", "0")
 }
 
 func TestSandboxOfAMissingPoolWaits(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	created := n.createSandbox(sandboxOf("x", "later"))
+	created := n.CreateSandbox(sandboxOf("x", "later"))
 	if created.Status.Phase != v1alpha1.SandboxPending {
 		t.Errorf("phase is %q, want Pending", created.Status.Phase)
 	}
 	eventually(t, "a reason", func(ctx context.Context) error {
-		sandbox, err := n.sandboxes().Get(ctx, "x", getNow)
+		sandbox, err := n.Sandboxes().Get(ctx, "x", getNow)
 		if err != nil {
 			return err
 		}
@@ -248,8 +248,8 @@ func TestSandboxOfAMissingPoolWaits(t *testing.T) {
 		}
 		return nil
 	})
-	n.createPool(hostPool("later", 1))
-	n.awaitSandbox("x", v1alpha1.SandboxReady)
+	n.CreatePool(hostPool("later", 1))
+	n.AwaitSandbox("x", v1alpha1.SandboxReady)
 }
 
 func TestPoolSaysWhyItHasNoPods(t *testing.T) {
@@ -261,9 +261,9 @@ func TestPoolSaysWhyItHasNoPods(t *testing.T) {
 	} {
 		pool := hostPool(test.name, 1)
 		pool.Spec.Template.Spec.Containers[0].Image = test.image
-		n.createPool(pool)
+		n.CreatePool(pool)
 		eventually(t, "a condition with the reason", func(ctx context.Context) error {
-			pool, err := n.pools().Get(ctx, test.name, getNow)
+			pool, err := n.Pools().Get(ctx, test.name, getNow)
 			if err != nil {
 				return err
 			}
@@ -279,13 +279,13 @@ func TestPoolSaysWhyItHasNoPods(t *testing.T) {
 	}
 
 	// A template that is mended is tried at once.
-	pool, err := n.pools().Get(t.Context(), "no-file", getNow)
+	pool, err := n.Pools().Get(t.Context(), "no-file", getNow)
 	if err != nil {
 		t.Fatal(err)
 	}
 	patch := `{"spec":{"template":{"spec":{"containers":[{"name":"executor","image":"host"}]}}}}`
-	if _, err := n.pools().Patch(t.Context(), pool.Name, types.MergePatchType, []byte(patch), patchNow); err != nil {
+	if _, err := n.Pools().Patch(t.Context(), pool.Name, types.MergePatchType, []byte(patch), patchNow); err != nil {
 		t.Fatal(err)
 	}
-	n.awaitPool(pool.Name, ptr.Deref(pool.Spec.Replicas, 0))
+	n.AwaitPool(pool.Name, ptr.Deref(pool.Spec.Replicas, 0))
 }

@@ -21,14 +21,14 @@ func TestCreateAnswersReady(t *testing.T) {
 	n := newTenant(t, shared(t))
 	pool := hostPool("pool", 2)
 	pool.Spec.MaxPods = ptr.To(int32(2))
-	n.fillPool(pool)
-	first, second := n.createSandbox(sandboxOf("first", "pool")), n.createSandbox(sandboxOf("second", "pool"))
+	n.FillPool(pool)
+	first, second := n.CreateSandbox(sandboxOf("first", "pool")), n.CreateSandbox(sandboxOf("second", "pool"))
 	for _, sandbox := range []*v1alpha1.Sandbox{first, second} {
 		got := sandbox.Status
 		if got.Phase != v1alpha1.SandboxReady || got.PodName == "" || got.PodUID == "" || got.AllocatedTime == nil || got.QueuePosition != nil {
 			t.Errorf("the create of %s answers %+v, want Ready with a pod", sandbox.Name, got)
 		}
-		if done := n.output(sandbox.Name, "echo hello"); done != "hello\n" {
+		if done := n.Output(sandbox.Name, "echo hello"); done != "hello\n" {
 			t.Errorf("a task in %s writes %q", sandbox.Name, done)
 		}
 	}
@@ -37,23 +37,23 @@ func TestCreateAnswersReady(t *testing.T) {
 	}
 	n.awaitAllocated("pool", 2)
 
-	third := n.createSandbox(sandboxOf("third", "pool"))
+	third := n.CreateSandbox(sandboxOf("third", "pool"))
 	if third.Status.Phase != v1alpha1.SandboxPending || third.Status.PodName != "" {
 		t.Errorf("with no free pod the create answers %+v, want Pending", third.Status)
 	}
-	if err := n.sandboxes().Delete(t.Context(), "first", deleteNow); err != nil {
+	if err := n.Sandboxes().Delete(t.Context(), "first", deleteNow); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.awaitSandbox("third", v1alpha1.SandboxReady).Status; got.PodUID == first.Status.PodUID || got.PodUID == second.Status.PodUID {
+	if got := n.AwaitSandbox("third", v1alpha1.SandboxReady).Status; got.PodUID == first.Status.PodUID || got.PodUID == second.Status.PodUID {
 		t.Errorf("the pod %s is given out a second time", got.PodName)
 	}
 }
 
 // awaitAllocated waits until so many pods of a pool are in use and none is idle.
 func (n *tenant) awaitAllocated(pool string, count int32) {
-	n.t.Helper()
-	eventually(n.t, fmt.Sprintf("pool %s with %d pods in use", pool, count), func(ctx context.Context) error {
-		got, err := n.pools().Get(ctx, pool, getNow)
+	n.T.Helper()
+	eventually(n.T, fmt.Sprintf("pool %s with %d pods in use", pool, count), func(ctx context.Context) error {
+		got, err := n.Pools().Get(ctx, pool, getNow)
 		if err != nil {
 			return err
 		}
@@ -69,10 +69,10 @@ func TestDryRunReservesNothing(t *testing.T) {
 	n := newTenant(t, shared(t))
 	pool := hostPool("pool", 1)
 	pool.Spec.MaxPods = ptr.To(int32(1))
-	n.fillPool(pool)
+	n.FillPool(pool)
 	dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
 	for range 5 {
-		got, err := n.sandboxes().Create(t.Context(), sandboxOf("x", "pool"), dry)
+		got, err := n.Sandboxes().Create(t.Context(), sandboxOf("x", "pool"), dry)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,10 +80,10 @@ func TestDryRunReservesNothing(t *testing.T) {
 			t.Errorf("a dry run answers with the pod %s", got.Status.PodName)
 		}
 	}
-	if _, err := n.sandboxes().Get(t.Context(), "x", getNow); !apierrors.IsNotFound(err) {
+	if _, err := n.Sandboxes().Get(t.Context(), "x", getNow); !apierrors.IsNotFound(err) {
 		t.Errorf("after a dry run: %v, want not found", err)
 	}
-	if got := n.createSandbox(sandboxOf("x", "pool")); got.Status.Phase != v1alpha1.SandboxReady {
+	if got := n.CreateSandbox(sandboxOf("x", "pool")); got.Status.Phase != v1alpha1.SandboxReady {
 		t.Errorf("the only pod is not free after dry runs: %+v", got.Status)
 	}
 }
@@ -100,25 +100,25 @@ func TestQueueGoesByPriority(t *testing.T) {
 	}{{"first", 0}, {"second", 0}, {"urgent", 10}, {"better", 5}, {"worse", -1}, {"third", 0}, {"better-too", 5}} {
 		sandbox := sandboxOf(waiting.name, "pool")
 		sandbox.Spec.Priority = waiting.priority
-		if got := n.createSandbox(sandbox); got.Status.Phase != v1alpha1.SandboxPending {
+		if got := n.CreateSandbox(sandbox); got.Status.Phase != v1alpha1.SandboxPending {
 			t.Errorf("%s: %+v, want Pending", waiting.name, got.Status)
 		}
 	}
 	queue := []string{"urgent", "better", "better-too", "first", "second", "third", "worse"}
 	for holder := "holder"; len(queue) > 0; holder, queue = queue[0], queue[1:] {
 		n.awaitQueue(queue)
-		if err := n.sandboxes().Delete(t.Context(), holder, deleteNow); err != nil {
+		if err := n.Sandboxes().Delete(t.Context(), holder, deleteNow); err != nil {
 			t.Fatal(err)
 		}
-		n.awaitSandbox(queue[0], v1alpha1.SandboxReady)
+		n.AwaitSandbox(queue[0], v1alpha1.SandboxReady)
 	}
 }
 
 // awaitQueue waits until just these sandboxes wait for a pod, in this order.
 func (n *tenant) awaitQueue(want []string) {
-	n.t.Helper()
-	eventually(n.t, fmt.Sprintf("queue %q", want), func(ctx context.Context) error {
-		list, err := n.sandboxes().List(ctx, everything)
+	n.T.Helper()
+	eventually(n.T, fmt.Sprintf("queue %q", want), func(ctx context.Context) error {
+		list, err := n.Sandboxes().List(ctx, everything)
 		if err != nil {
 			return err
 		}
@@ -158,13 +158,13 @@ func TestTwoHundredCreatesShareFiftyPods(t *testing.T) {
 	n := newTenant(t, startServer(t))
 	pool := hostPool("pool", pods)
 	pool.Spec.MaxPods = ptr.To(int32(pods))
-	n.fillPool(pool)
+	n.FillPool(pool)
 
 	answers := make([]*v1alpha1.Sandbox, creates)
 	var group errgroup.Group
 	for i := range answers {
 		group.Go(func() (err error) {
-			answers[i], err = n.sandboxes().Create(t.Context(), sandboxOf(fmt.Sprintf("x-%d", i), "pool"), createNow)
+			answers[i], err = n.Sandboxes().Create(t.Context(), sandboxOf(fmt.Sprintf("x-%d", i), "pool"), createNow)
 			return err
 		})
 	}
@@ -185,12 +185,12 @@ func TestTwoHundredCreatesShareFiftyPods(t *testing.T) {
 
 	queue := n.awaitQueueLength(creates - pods)
 	for _, name := range ready[:releases] {
-		if err := n.sandboxes().Delete(t.Context(), name, deleteNow); err != nil {
+		if err := n.Sandboxes().Delete(t.Context(), name, deleteNow); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, name := range queue[:releases] {
-		hold(t, holders, n.awaitSandbox(name, v1alpha1.SandboxReady))
+		hold(t, holders, n.AwaitSandbox(name, v1alpha1.SandboxReady))
 	}
 	if len(holders) != pods+releases {
 		t.Errorf("%d pods given out to %d sandboxes", len(holders), pods+releases)
@@ -211,9 +211,9 @@ func hold(t *testing.T, holders map[types.UID]string, sandbox *v1alpha1.Sandbox)
 // awaitQueueLength waits until so many sandboxes wait, all with their places,
 // and returns their names in order.
 func (n *tenant) awaitQueueLength(want int) (queue []string) {
-	n.t.Helper()
-	eventually(n.t, fmt.Sprintf("%d sandboxes in the queue", want), func(ctx context.Context) error {
-		list, err := n.sandboxes().List(ctx, everything)
+	n.T.Helper()
+	eventually(n.T, fmt.Sprintf("%d sandboxes in the queue", want), func(ctx context.Context) error {
+		list, err := n.Sandboxes().List(ctx, everything)
 		if err != nil {
 			return err
 		}

@@ -22,25 +22,25 @@ func TestNothingIsLeft(t *testing.T) {
 	}{
 		{"delete all, then stop", func(n *tenant) {
 			n.deleteAll()
-			n.server.mustStop(n.t)
+			n.server.mustStop(n.T)
 		}},
 		{"stop, then purge", func(n *tenant) {
-			n.server.mustStop(n.t)
+			n.server.mustStop(n.T)
 			n.purge()
 		}},
 		{"kill -9, then purge", func(n *tenant) {
-			n.server.mustKill(n.t)
+			n.server.mustKill(n.T)
 			n.purge()
 		}},
 		{"kill -9, start, delete all, stop", func(n *tenant) {
-			n.server.mustKill(n.t)
-			n.server.mustStart(n.t)
+			n.server.mustKill(n.T)
+			n.server.mustStart(n.T)
 			n.deleteAll()
-			n.server.mustStop(n.t)
+			n.server.mustStop(n.T)
 		}},
 		{"kill -9 while pods start, then purge", func(n *tenant) {
-			n.createPool(hostPool("starting", 8))
-			n.server.mustKill(n.t)
+			n.CreatePool(hostPool("starting", 8))
+			n.server.mustKill(n.T)
 			n.purge()
 		}},
 	} {
@@ -70,24 +70,24 @@ func TestNothingIsLeft(t *testing.T) {
 // mark, and wants to outlive whoever ends it: it hears no signal that it may be
 // deaf to, and has left its session.
 func (n *tenant) makeBusy() (mark string) {
-	n.t.Helper()
+	n.T.Helper()
 	mark = rand.String(16)
 	pool := hostPool("pool", 1)
 	pool.Spec.MaxPods = ptr.To(int32(2))
-	n.fillPool(pool)
-	n.createSandbox(sandboxOf("x", "pool"))
-	n.awaitSandbox("x", v1alpha1.SandboxReady)
+	n.FillPool(pool)
+	n.CreateSandbox(sandboxOf("x", "pool"))
+	n.AwaitSandbox("x", v1alpha1.SandboxReady)
 	step := shell("deaf", `trap "" TERM INT HUP; setsid sh -c 'trap "" TERM INT HUP; while :; do sleep 1; done' & while :; do sleep 1; done`)
 	step.Env = map[string]string{markVariable: mark}
-	n.createTask(taskIn("x", "stays", step))
-	eventually(n.t, "the step's processes", func(context.Context) error {
-		if found := len(marked(n.t, mark)); found < 2 {
+	n.CreateTask(taskIn("x", "stays", step))
+	eventually(n.T, "the step's processes", func(context.Context) error {
+		if found := len(marked(n.T, mark)); found < 2 {
 			return fmt.Errorf("%d processes have the mark", found)
 		}
 		return nil
 	})
-	eventually(n.t, "an idle pod beside the busy one", func(ctx context.Context) error {
-		got, err := n.pools().Get(ctx, "pool", getNow)
+	eventually(n.T, "an idle pod beside the busy one", func(ctx context.Context) error {
+		got, err := n.Pools().Get(ctx, "pool", getNow)
 		if err == nil && (got.Status.ReadyReplicas != 1 || got.Status.AllocatedReplicas != 1) {
 			err = fmt.Errorf("status is %+v", got.Status)
 		}
@@ -98,11 +98,11 @@ func (n *tenant) makeBusy() (mark string) {
 
 // deleteAll deletes all objects and waits until their pods are gone.
 func (n *tenant) deleteAll() {
-	n.t.Helper()
-	if err := n.empty(n.t.Context()); err != nil {
-		n.t.Fatal(err)
+	n.T.Helper()
+	if err := n.empty(n.T.Context()); err != nil {
+		n.T.Fatal(err)
 	}
-	eventually(n.t, "no objects", func(ctx context.Context) error {
+	eventually(n.T, "no objects", func(ctx context.Context) error {
 		found, err := n.versions(ctx)
 		if err == nil && len(found) > 0 {
 			err = fmt.Errorf("there are still %v", found)
@@ -111,12 +111,12 @@ func (n *tenant) deleteAll() {
 	})
 	// A server that is stopped before it has seen that their pool is gone leaves
 	// pods to its next start.
-	eventually(n.t, "no pods", func(context.Context) error { return podsLeft(n.server.data) })
+	eventually(n.T, "no pods", func(context.Context) error { return podsLeft(n.server.data) })
 }
 
 func (n *tenant) purge() {
-	n.t.Helper()
-	if err := n.server.Purge(n.t.Context()); err != nil {
-		n.t.Fatal(err)
+	n.T.Helper()
+	if err := n.server.Purge(n.T.Context()); err != nil {
+		n.T.Fatal(err)
 	}
 }

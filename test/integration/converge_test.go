@@ -67,9 +67,9 @@ func TestManifestConvergesInAnyOrder(t *testing.T) {
 			for _, part := range order {
 				manifest.WriteString("---" + documents[part])
 			}
-			k.with(manifest.String(), words("apply", "-f", "-"))
+			k.With(manifest.String(), words("apply", "-f", "-"))
 			for task, stdout := range map[string]string{"writes": "", "reads": "written\n", "one-shot": "alone\n"} {
-				if got := k.awaitEnd(task); got.Status.State != v1alpha1.TaskSucceeded || got.Status.Stdout != stdout {
+				if got := k.AwaitEnd(task); got.Status.State != v1alpha1.TaskSucceeded || got.Status.Stdout != stdout {
 					t.Errorf("task %s: %s, wrote %q", task, describe(got), got.Status.Stdout)
 				}
 			}
@@ -80,10 +80,10 @@ func TestManifestConvergesInAnyOrder(t *testing.T) {
 func TestFiveStepsSucceed(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
+	n.FillPool(hostPool("pool", 1))
 	sandbox := sandboxOf("x", "pool")
 	sandbox.Spec.Env = map[string]string{"GREETING": "hello", "ONLY": "sandbox"}
-	n.createSandbox(sandbox)
+	n.CreateSandbox(sandbox)
 	run := shell("run", `sh greet.sh world`)
 	run.WorkDir = "app"
 	env := shell("env", `echo "$GREETING $ONLY $PWD"`)
@@ -93,7 +93,7 @@ func TestFiveStepsSucceed(t *testing.T) {
 	script.Mode = ptr.To(int32(0o750))
 	diff := patch("patch", "app/greet.sh",
 		"--- a/app/greet.sh\n+++ b/app/greet.sh\n@@ -1 +1,2 @@\n echo \"$GREETING, $1\"\n+stat -c %a greet.sh\n")
-	done := n.succeed(taskIn("x", "five", script, diff, run, env, stdin))
+	done := n.Succeed(taskIn("x", "five", script, diff, run, env, stdin))
 
 	if want := "hello, world\n750\nbonjour sandbox /tmp\n2\n"; done.Status.Stdout != want {
 		t.Errorf("stdout is %q, want %q", done.Status.Stdout, want)
@@ -115,7 +115,7 @@ func TestFailedStepEndsTheTask(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
 	n.readySandboxes("x")
-	failed := n.perform(taskIn("x", "fails", shell("fine", "echo out"), shell("broken", "echo no luck >&2; exit 42"), shell("never", "touch reached")))
+	failed := n.Perform(taskIn("x", "fails", shell("fine", "echo out"), shell("broken", "echo no luck >&2; exit 42"), shell("never", "touch reached")))
 	n.wantFailed(failed, v1alpha1.TaskReasonStepFailed, v1alpha1.FailureUser)
 	if got := ptr.Deref(failed.Status.ExitCode, -1); got != 42 {
 		t.Errorf("exit code is %d, want 42", got)
@@ -127,22 +127,22 @@ func TestFailedStepEndsTheTask(t *testing.T) {
 	if diff := cmp.Diff(want, stepStates(failed)); diff != "" {
 		t.Errorf("steps (-want +got):\n%s", diff)
 	}
-	if got := n.output("x", "ls"); strings.Contains(got, "reached") {
+	if got := n.Output("x", "ls"); strings.Contains(got, "reached") {
 		t.Error("the step after the one that failed was run")
 	}
 
 	goesOn := shell("broken", "exit 42")
 	goesOn.OnFailure = v1alpha1.FailureContinue
-	done := n.succeed(taskIn("x", "continues", goesOn, shell("after", "echo reached")))
+	done := n.Succeed(taskIn("x", "continues", goesOn, shell("after", "echo reached")))
 	if done.Status.Stdout != "reached\n" {
 		t.Errorf("stdout is %q after a failure that may be", done.Status.Stdout)
 	}
 
-	killed := n.perform(taskIn("x", "killed", shell("step", "kill -9 $$")))
+	killed := n.Perform(taskIn("x", "killed", shell("step", "kill -9 $$")))
 	if got := ptr.Deref(killed.Status.ExitCode, -1); got != 128+9 {
 		t.Errorf("exit code of a command ended by signal 9 is %d, want 137", got)
 	}
-	missing := n.perform(taskIn("x", "missing", v1alpha1.TaskStep{Name: "s", Type: v1alpha1.StepCommand, Command: []string{"no-such-program"}}))
+	missing := n.Perform(taskIn("x", "missing", v1alpha1.TaskStep{Name: "s", Type: v1alpha1.StepCommand, Command: []string{"no-such-program"}}))
 	if missing.Status.State != v1alpha1.TaskFailed || !strings.Contains(missing.Status.Message, "no-such-program") {
 		t.Errorf("a program that is not there: %s", describe(missing))
 	}
@@ -158,7 +158,7 @@ func stepStates(task *v1alpha1.Task) (states []v1alpha1.StepState) {
 func TestTaskOfAMissingSandboxFails(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	failed := n.perform(taskIn("nobody", "lost", shell("step", "true")))
+	failed := n.Perform(taskIn("nobody", "lost", shell("step", "true")))
 	if failed.Status.State != v1alpha1.TaskFailed || failed.Status.Reason != v1alpha1.TaskReasonSandboxNotFound {
 		t.Errorf("the task is %s", describe(failed))
 	}
@@ -169,22 +169,22 @@ func TestStateStaysInItsSandbox(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
 	n.readySandboxes("a", "b")
-	n.output("a", "echo secret >note; echo secret >/tmp/note; mkdir -p /root && echo secret >/root/arl-note; echo secret >/dev/shm/note")
+	n.Output("a", "echo secret >note; echo secret >/tmp/note; mkdir -p /root && echo secret >/root/arl-note; echo secret >/dev/shm/note")
 	const look = "cat note /tmp/note /root/arl-note /dev/shm/note 2>/dev/null; true"
-	if got := n.output("a", look); strings.Count(got, "secret") != 4 {
+	if got := n.Output("a", look); strings.Count(got, "secret") != 4 {
 		t.Errorf("the next task of the sandbox sees %q", got)
 	}
-	if got := n.output("b", look); got != "" {
+	if got := n.Output("b", look); got != "" {
 		t.Errorf("another sandbox sees %q", got)
 	}
 
 	// Nor does the next tenant of what the pool gives out, whichever pod it gets.
-	if err := n.sandboxes().Delete(t.Context(), "a", deleteNow); err != nil {
+	if err := n.Sandboxes().Delete(t.Context(), "a", deleteNow); err != nil {
 		t.Fatal(err)
 	}
-	n.createSandbox(sandboxOf("c", "pool"))
-	n.awaitSandbox("c", v1alpha1.SandboxReady)
-	if got := n.output("c", look); got != "" {
+	n.CreateSandbox(sandboxOf("c", "pool"))
+	n.AwaitSandbox("c", v1alpha1.SandboxReady)
+	if got := n.Output("c", look); got != "" {
 		t.Errorf("a later sandbox sees %q", got)
 	}
 }
@@ -196,15 +196,15 @@ func TestSandboxesRunAtTheSameTime(t *testing.T) {
 	n := newTenant(t, shared(t))
 	names := []string{"a", "b", "c", "d"}
 	pool := hostPool("pool", int32(len(names)))
-	n.createPool(pool)
+	n.CreatePool(pool)
 	for _, name := range names {
 		sandbox := sandboxOf(name, "pool")
 		sandbox.Spec.MaxConcurrentTasks = ptr.To(int32(2))
-		n.createSandbox(sandbox)
-		n.createTask(taskIn(name, "waits-"+name, shell("step", "until [ -e go ]; do sleep 0.05; done; echo went")))
+		n.CreateSandbox(sandbox)
+		n.CreateTask(taskIn(name, "waits-"+name, shell("step", "until [ -e go ]; do sleep 0.05; done; echo went")))
 	}
 	eventually(t, "four tasks running", func(ctx context.Context) error {
-		tasks, err := n.tasks().List(ctx, everything)
+		tasks, err := n.Tasks().List(ctx, everything)
 		if err != nil {
 			return err
 		}
@@ -219,7 +219,7 @@ func TestSandboxesRunAtTheSameTime(t *testing.T) {
 	var group errgroup.Group
 	for _, name := range names {
 		group.Go(func() error {
-			_, err := n.tasks().Create(t.Context(), taskIn(name, "tells-"+name, shell("step", "touch go")), createNow)
+			_, err := n.Tasks().Create(t.Context(), taskIn(name, "tells-"+name, shell("step", "touch go")), createNow)
 			return err
 		})
 	}
@@ -227,7 +227,7 @@ func TestSandboxesRunAtTheSameTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range names {
-		if got := n.awaitEnd("waits-" + name); got.Status.Stdout != "went\n" {
+		if got := n.AwaitEnd("waits-" + name); got.Status.Stdout != "went\n" {
 			t.Errorf("task waits-%s: %s", name, describe(got))
 		}
 	}

@@ -65,9 +65,9 @@ func TestDamagedDatabaseIsRefused(t *testing.T) {
 
 	// Whole again, it has everything: the damage was done to copies of this.
 	s.mustStart(t)
-	n := tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	for _, name := range []string{foldedName, loggedName} {
-		if _, err := n.pools().Get(t.Context(), name, getNow); err != nil {
+		if _, err := n.Pools().Get(t.Context(), name, getNow); err != nil {
 			t.Error(err)
 		}
 	}
@@ -83,14 +83,14 @@ func makeDatabase(t *testing.T, s *server) {
 	usual := s.Server
 	s.Server = brief
 	s.mustStart(t)
-	n := tenant{t: t, server: s, namespace: "default"}
-	folded := n.createPool(hostPool(foldedName, 0))
+	n := tenantIn(t, s, "default")
+	folded := n.CreatePool(hostPool(foldedName, 0))
 	n.awaitCompacted(folded.ResourceVersion)
 	s.mustStop(t)
 
 	s.Server = usual
 	s.mustStart(t)
-	n.createPool(hostPool(loggedName, 0))
+	n.CreatePool(hostPool(loggedName, 0))
 	s.mustStop(t)
 }
 

@@ -75,7 +75,7 @@ func TestKillLosesAndRepeatsNothing(t *testing.T) {
 		k.checkAcknowledged()
 		k.checkPods()
 		for sandbox := range k.inits {
-			k.createTask(taskIn(sandbox, fmt.Sprintf("go-%d-%s", round, sandbox), shell("step", goes(round))))
+			k.CreateTask(taskIn(sandbox, fmt.Sprintf("go-%d-%s", round, sandbox), shell("step", goes(round))))
 		}
 		k.checkTasks()
 		if t.Failed() {
@@ -91,16 +91,16 @@ func newKilling(t *testing.T, s *server) *killing {
 	}
 	pool := hostPool("pool", 2)
 	pool.Spec.MaxPods = ptr.To(int32(killSandboxes + 2))
-	k.createPool(pool)
+	k.CreatePool(pool)
 	for i := range killSandboxes {
 		sandbox := sandboxOf(fmt.Sprintf("x%d", i), "pool")
 		// One more, for the task that tells the others to go on.
 		sandbox.Spec.MaxConcurrentTasks = ptr.To(int32(killTasks + 1))
-		k.createSandbox(sandbox)
-		k.bound[sandbox.Name] = k.awaitSandbox(sandbox.Name, v1alpha1.SandboxReady).Status.PodUID
+		k.CreateSandbox(sandbox)
+		k.bound[sandbox.Name] = k.AwaitSandbox(sandbox.Name, v1alpha1.SandboxReady).Status.PodUID
 		k.inits[sandbox.Name] = k.podInit(sandbox.Name)
 	}
-	k.awaitPool("pool", 2)
+	k.AwaitPool("pool", 2)
 	k.pods = k.tenant.pods()
 	return k
 }
@@ -114,7 +114,7 @@ func goes(round int) string { return fmt.Sprintf("touch go-%d", round) }
 // startTasks has 20 tasks run: half of them end by themselves, maybe while no
 // server runs, and half only when they are told to after the restart.
 func (k *killing) startTasks(round int) {
-	k.t.Helper()
+	k.T.Helper()
 	var want []string
 	for sandbox := range k.inits {
 		for i := range killTasks {
@@ -123,14 +123,14 @@ func (k *killing) startTasks(round int) {
 			if i%2 == 0 {
 				end = fmt.Sprintf("until [ -e go-%d ]; do sleep 0.05; done", round)
 			}
-			created := k.createTask(taskIn(sandbox, name, shell("step", leavesALine(name)+end+"\necho "+name)))
+			created := k.CreateTask(taskIn(sandbox, name, shell("step", leavesALine(name)+end+"\necho "+name)))
 			if _, err := k.acknowledged.add("task/"+name, created.UID, created.ResourceVersion); err != nil {
-				k.t.Fatal(err)
+				k.T.Fatal(err)
 			}
 			want = append(want, name)
 		}
 	}
-	eventually(k.t, "20 running tasks", func(context.Context) error {
+	eventually(k.T, "20 running tasks", func(context.Context) error {
 		lines := k.lines()
 		for _, name := range want {
 			if lines[name] == 0 {
@@ -144,12 +144,12 @@ func (k *killing) startTasks(round int) {
 // lines counts what the steps have left in all the pods, which can be read
 // whether a server runs or not.
 func (k *killing) lines() map[string]int {
-	k.t.Helper()
+	k.T.Helper()
 	lines := map[string]int{}
 	for _, init := range k.inits {
 		content, err := os.ReadFile(insidePod(init, "/workspace/runs"))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			k.t.Fatal(err)
+			k.T.Fatal(err)
 		}
 		for name := range strings.FieldsSeq(string(content)) {
 			lines[name]++
@@ -161,7 +161,7 @@ func (k *killing) lines() map[string]int {
 // killDuringCreates creates objects as fast as it can, and kills the server in
 // the midst of that.
 func (k *killing) killDuringCreates(round int) {
-	k.t.Helper()
+	k.T.Helper()
 	enough := make(chan struct{})
 	var once sync.Once
 	var group errgroup.Group
@@ -180,23 +180,23 @@ func (k *killing) killDuringCreates(round int) {
 		})
 	}
 	<-enough
-	k.server.mustKill(k.t)
+	k.server.mustKill(k.T)
 	if err := group.Wait(); err != nil {
-		k.t.Fatal(err)
+		k.T.Fatal(err)
 	}
 }
 
 // createAny creates a task or, now and then, a sandbox that waits.
 func (k *killing) createAny(name string, creator, i int) (count int, err error) {
 	if i%4 == 3 {
-		created, err := k.sandboxes().Create(k.t.Context(), sandboxOf(name, "nowhere"), createNow)
+		created, err := k.Sandboxes().Create(k.T.Context(), sandboxOf(name, "nowhere"), createNow)
 		if err != nil {
 			return 0, err
 		}
 		return k.acknowledged.add("sandbox/"+name, created.UID, created.ResourceVersion)
 	}
 	task := taskIn(fmt.Sprintf("x%d", (creator+i)%killSandboxes), name, shell("step", leavesALine(name)+"echo "+name))
-	created, err := k.tasks().Create(k.t.Context(), task, createNow)
+	created, err := k.Tasks().Create(k.T.Context(), task, createNow)
 	if err != nil {
 		return 0, err
 	}
@@ -214,14 +214,14 @@ func refusedByTheDead(err error) error {
 
 // checkAcknowledged looks for every object that a create was answered with.
 func (k *killing) checkAcknowledged() {
-	k.t.Helper()
-	tasks, err := k.tasks().List(k.t.Context(), everything)
+	k.T.Helper()
+	tasks, err := k.Tasks().List(k.T.Context(), everything)
 	if err != nil {
-		k.t.Fatal(err)
+		k.T.Fatal(err)
 	}
-	sandboxes, err := k.sandboxes().List(k.t.Context(), everything)
+	sandboxes, err := k.Sandboxes().List(k.T.Context(), everything)
 	if err != nil {
-		k.t.Fatal(err)
+		k.T.Fatal(err)
 	}
 	found := map[string]types.UID{}
 	for _, task := range tasks.Items {
@@ -232,37 +232,37 @@ func (k *killing) checkAcknowledged() {
 	}
 	for name, uid := range k.acknowledged.objects {
 		if found[name] != uid {
-			k.t.Errorf("%s was acknowledged with UID %s and is %q now", name, uid, found[name])
+			k.T.Errorf("%s was acknowledged with UID %s and is %q now", name, uid, found[name])
 		}
 	}
 	revision, err := strconv.ParseInt(tasks.ResourceVersion, 10, 64)
 	if err != nil || revision < k.acknowledged.revision {
-		k.t.Errorf("the resource version went back from %d to %q", k.acknowledged.revision, tasks.ResourceVersion)
+		k.T.Errorf("the resource version went back from %d to %q", k.acknowledged.revision, tasks.ResourceVersion)
 	}
 }
 
 // checkPods sees that every pod was adopted: the sandboxes have those they had,
 // the pool has its idle ones, and there are no others.
 func (k *killing) checkPods() {
-	k.t.Helper()
-	k.awaitPool("pool", 2)
+	k.T.Helper()
+	k.AwaitPool("pool", 2)
 	for name, uid := range k.bound {
-		if got := k.awaitSandbox(name, v1alpha1.SandboxReady).Status.PodUID; got != uid {
-			k.t.Errorf("sandbox %s has pod %s, it had %s", name, got, uid)
+		if got := k.AwaitSandbox(name, v1alpha1.SandboxReady).Status.PodUID; got != uid {
+			k.T.Errorf("sandbox %s has pod %s, it had %s", name, got, uid)
 		}
 	}
 	if diff := cmp.Diff(k.pods, k.tenant.pods()); diff != "" {
-		k.t.Errorf("pods (-before +after the kill):\n%s", diff)
+		k.T.Errorf("pods (-before +after the kill):\n%s", diff)
 	}
 }
 
 // checkTasks waits for the end of every task there is: each must have succeeded,
 // said so, and left one line.
 func (k *killing) checkTasks() {
-	k.t.Helper()
+	k.T.Helper()
 	var tasks *v1alpha1.TaskList
-	eventually(k.t, "the end of all tasks", func(ctx context.Context) (err error) {
-		if tasks, err = k.tasks().List(ctx, everything); err != nil {
+	eventually(k.T, "the end of all tasks", func(ctx context.Context) (err error) {
+		if tasks, err = k.Tasks().List(ctx, everything); err != nil {
 			return err
 		}
 		if i := slices.IndexFunc(tasks.Items, func(task v1alpha1.Task) bool { return !ended(&task) }); i >= 0 {
@@ -273,14 +273,14 @@ func (k *killing) checkTasks() {
 	lines := k.lines()
 	for _, task := range tasks.Items {
 		if task.Status.State != v1alpha1.TaskSucceeded {
-			k.t.Errorf("task %s: %s", task.Name, describe(&task))
+			k.T.Errorf("task %s: %s", task.Name, describe(&task))
 			continue
 		}
 		if !strings.HasPrefix(task.Name, "runs-") && !strings.HasPrefix(task.Name, "more-") {
 			continue
 		}
 		if lines[task.Name] != 1 || task.Status.Stdout != task.Name+"\n" || task.Status.Attempts != 1 {
-			k.t.Errorf("task %s has run %d times, wrote %q: %s", task.Name, lines[task.Name], task.Status.Stdout, describe(&task))
+			k.T.Errorf("task %s has run %d times, wrote %q: %s", task.Name, lines[task.Name], task.Status.Stdout, describe(&task))
 		}
 	}
 }

@@ -52,18 +52,18 @@ func TestKillDuringClaims(t *testing.T) {
 	n := newTenant(t, s)
 	pool := hostPool("pool", claimReplicas)
 	pool.Spec.MaxPods = ptr.To(int32(claimMaxPods))
-	n.fillPool(pool)
+	n.FillPool(pool)
 	for round := range claimRounds {
 		told := n.claimUntilKilled(round)
 		s.mustStart(t)
 		n.checkClaims(told)
 		// All but those of one-shot tasks, which go by themselves.
 		made := metav1.ListOptions{LabelSelector: "!arl.io/task"}
-		if err := n.sandboxes().DeleteCollection(t.Context(), deleteNow, made); err != nil {
+		if err := n.Sandboxes().DeleteCollection(t.Context(), deleteNow, made); err != nil {
 			t.Fatal(err)
 		}
 		n.checkOneShots(told)
-		n.awaitPool("pool", claimReplicas)
+		n.AwaitPool("pool", claimReplicas)
 		n.awaitPods("the idle pods and no others", func(pods map[string]types.UID) bool { return len(pods) == claimReplicas })
 		if t.Failed() {
 			t.Fatalf("in round %d", round)
@@ -74,7 +74,7 @@ func TestKillDuringClaims(t *testing.T) {
 // claimUntilKilled makes and deletes sandboxes, and tasks that need one of their
 // own, and kills the server in the midst of that.
 func (n *tenant) claimUntilKilled(round int) *claims {
-	n.t.Helper()
+	n.T.Helper()
 	told := &claims{pods: map[string]types.UID{}, deleted: map[string]bool{}, tasks: map[string]bool{}}
 	enough := make(chan struct{})
 	var once sync.Once
@@ -93,9 +93,9 @@ func (n *tenant) claimUntilKilled(round int) *claims {
 		})
 	}
 	<-enough
-	n.server.mustKill(n.t)
+	n.server.mustKill(n.T)
 	if err := group.Wait(); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	return told
 }
@@ -105,12 +105,12 @@ func (n *tenant) claim(told *claims, name string, i int) (count int, err error) 
 	if i%4 == 1 {
 		task := taskIn("", name, shell("step", "echo "+name))
 		task.Spec.PoolRef = "pool"
-		if _, err := n.tasks().Create(n.t.Context(), task, createNow); err != nil {
+		if _, err := n.Tasks().Create(n.T.Context(), task, createNow); err != nil {
 			return 0, err
 		}
 		return told.note(func() { told.tasks[name] = true; told.created++ }), nil
 	}
-	created, err := n.sandboxes().Create(n.t.Context(), sandboxOf(name, "pool"), createNow)
+	created, err := n.Sandboxes().Create(n.T.Context(), sandboxOf(name, "pool"), createNow)
 	if err != nil {
 		return 0, err
 	}
@@ -120,7 +120,7 @@ func (n *tenant) claim(told *claims, name string, i int) (count int, err error) 
 	}
 	// From here on it may be there or not, until the delete is answered.
 	told.note(func() { delete(told.pods, name) })
-	if err := n.sandboxes().Delete(n.t.Context(), name, deleteNow); err != nil {
+	if err := n.Sandboxes().Delete(n.T.Context(), name, deleteNow); err != nil {
 		return 0, err
 	}
 	return told.note(func() { told.deleted[name] = true }), nil
@@ -128,51 +128,51 @@ func (n *tenant) claim(told *claims, name string, i int) (count int, err error) 
 
 // checkClaims compares what there is after the restart with what clients were told.
 func (n *tenant) checkClaims(told *claims) {
-	n.t.Helper()
-	list, err := n.sandboxes().List(n.t.Context(), everything)
+	n.T.Helper()
+	list, err := n.Sandboxes().List(n.T.Context(), everything)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	missing := maps.Clone(told.pods)
 	holders := map[types.UID]string{}
 	for _, sandbox := range list.Items {
 		pod := sandbox.Status.PodUID
 		if was := told.pods[sandbox.Name]; was != "" && was != pod {
-			n.t.Errorf("sandbox %s was given pod %s and has %q", sandbox.Name, was, pod)
+			n.T.Errorf("sandbox %s was given pod %s and has %q", sandbox.Name, was, pod)
 		}
 		if told.deleted[sandbox.Name] {
-			n.t.Errorf("sandbox %s is back, though its deletion was acknowledged", sandbox.Name)
+			n.T.Errorf("sandbox %s is back, though its deletion was acknowledged", sandbox.Name)
 		}
 		if other, taken := holders[pod]; pod != "" && taken {
-			n.t.Errorf("pod %s is that of both %s and %s", pod, other, sandbox.Name)
+			n.T.Errorf("pod %s is that of both %s and %s", pod, other, sandbox.Name)
 		}
 		if sandbox.Status.Phase == v1alpha1.SandboxFailed {
-			n.t.Errorf("sandbox %s has failed: %+v", sandbox.Name, sandbox.Status)
+			n.T.Errorf("sandbox %s has failed: %+v", sandbox.Name, sandbox.Status)
 		}
 		holders[pod] = sandbox.Name
 		delete(missing, sandbox.Name)
 	}
 	if len(missing) > 0 {
-		n.t.Errorf("sandboxes %v were acknowledged and are gone", missing)
+		n.T.Errorf("sandboxes %v were acknowledged and are gone", missing)
 	}
 }
 
 // checkOneShots waits for the end of the tasks, and of the sandboxes made for them.
 func (n *tenant) checkOneShots(told *claims) {
-	n.t.Helper()
+	n.T.Helper()
 	for name := range told.tasks {
-		done := n.awaitEnd(name)
+		done := n.AwaitEnd(name)
 		if done.Status.State != v1alpha1.TaskSucceeded || done.Status.Stdout != name+"\n" || done.Status.Attempts != 1 {
-			n.t.Errorf("task %s: %s, wrote %q", name, describe(done), done.Status.Stdout)
+			n.T.Errorf("task %s: %s, wrote %q", name, describe(done), done.Status.Stdout)
 		}
 	}
 	n.awaitNoSandboxes()
 }
 
 func (n *tenant) awaitNoSandboxes() {
-	n.t.Helper()
-	eventually(n.t, "no sandboxes", func(ctx context.Context) error {
-		left, err := n.sandboxes().List(ctx, everything)
+	n.T.Helper()
+	eventually(n.T, "no sandboxes", func(ctx context.Context) error {
+		left, err := n.Sandboxes().List(ctx, everything)
 		if err != nil {
 			return err
 		}

@@ -27,9 +27,9 @@ func TestLostKey(t *testing.T) {
 	s := encryptedServer(t)
 	s.encrypt(t, aesgcm(key))
 	s.mustStart(t)
-	n := &tenant{t: t, server: s, namespace: "default"}
-	n.createPool(hostPool("lost", 0))
-	n.createSandbox(sandboxOf("lost", "missing"))
+	n := tenantIn(t, s, "default")
+	n.CreatePool(hostPool("lost", 0))
+	n.CreateSandbox(sandboxOf("lost", "missing"))
 	s.mustStop(t)
 
 	s.encrypt(t, aesgcm(other))
@@ -48,8 +48,8 @@ func TestLostKey(t *testing.T) {
 		t.Error("the server is ready")
 	}
 	n.wantUnreadable("lost")
-	created := n.createPool(hostPool("new", 0))
-	if got, err := n.pools().Get(t.Context(), "new", getNow); err != nil || got.UID != created.UID {
+	created := n.CreatePool(hostPool("new", 0))
+	if got, err := n.Pools().Get(t.Context(), "new", getNow); err != nil || got.UID != created.UID {
 		t.Errorf("what is written with the new key: %v, %v", got, err)
 	}
 	s.mustStop(t)
@@ -57,7 +57,7 @@ func TestLostKey(t *testing.T) {
 	// Nothing of this has harmed what was stored.
 	s.encrypt(t, aesgcm(other, key))
 	s.mustStart(t)
-	if _, err := n.sandboxes().Get(t.Context(), "lost", getNow); err != nil {
+	if _, err := n.Sandboxes().Get(t.Context(), "lost", getNow); err != nil {
 		t.Error(err)
 	}
 	s.mustStop(t)
@@ -65,12 +65,12 @@ func TestLostKey(t *testing.T) {
 	s.encrypt(t, aesgcm(other))
 	s.mustStartUnready(t)
 	unsafely := metav1.DeleteOptions{IgnoreStoreReadErrorWithClusterBreakingPotential: ptr.To(true)}
-	if err := n.pools().Delete(t.Context(), "new", unsafely); err == nil {
+	if err := n.Pools().Delete(t.Context(), "new", unsafely); err == nil {
 		t.Error("an object that can be read was deleted by the way for those that cannot")
 	}
 	// The scheduler may have written what it could read with the new key meanwhile.
 	for what, remove := range map[string]func(context.Context, string, metav1.DeleteOptions) error{
-		"pool": n.pools().Delete, "sandbox": n.sandboxes().Delete,
+		"pool": n.Pools().Delete, "sandbox": n.Sandboxes().Delete,
 	} {
 		err := remove(t.Context(), "lost", unsafely)
 		if err != nil && strings.Contains(err.Error(), "decodable") {
@@ -89,24 +89,24 @@ func TestLostKey(t *testing.T) {
 // wantUnreadable fails unless a pool that is there cannot be read, listed,
 // deleted, updated or created again.
 func (n *tenant) wantUnreadable(pool string) {
-	n.t.Helper()
-	ctx := n.t.Context()
-	_, getErr := n.pools().Get(ctx, pool, getNow)
-	_, listErr := n.pools().List(ctx, everything)
-	_, updateErr := n.pools().Update(ctx, hostPool(pool, 1), updateNow)
+	n.T.Helper()
+	ctx := n.T.Context()
+	_, getErr := n.Pools().Get(ctx, pool, getNow)
+	_, listErr := n.Pools().List(ctx, everything)
+	_, updateErr := n.Pools().Update(ctx, hostPool(pool, 1), updateNow)
 	for verb, err := range map[string]error{
-		"get": getErr, "list": listErr, "update": updateErr, "delete": n.pools().Delete(ctx, pool, deleteNow),
+		"get": getErr, "list": listErr, "update": updateErr, "delete": n.Pools().Delete(ctx, pool, deleteNow),
 	} {
 		var status apierrors.APIStatus
 		if !errors.As(err, &status) || status.Status().Code != http.StatusInternalServerError {
-			n.t.Errorf("%s of an object that cannot be decrypted: %v, want an internal error", verb, err)
+			n.T.Errorf("%s of an object that cannot be decrypted: %v, want an internal error", verb, err)
 			continue
 		}
-		wantWords(n.t, err.Error(), "no matching key was found")
+		wantWords(n.T, err.Error(), "no matching key was found")
 	}
-	wantWords(n.t, fmt.Sprint(listErr), "/registry/arl.io/warmpools/default/"+pool)
-	if _, err := n.pools().Create(ctx, hostPool(pool, 0), createNow); !apierrors.IsAlreadyExists(err) {
-		n.t.Errorf("create in place of an object that cannot be decrypted: %v", err)
+	wantWords(n.T, fmt.Sprint(listErr), "/registry/arl.io/warmpools/default/"+pool)
+	if _, err := n.Pools().Create(ctx, hostPool(pool, 0), createNow); !apierrors.IsAlreadyExists(err) {
+		n.T.Errorf("create in place of an object that cannot be decrypted: %v", err)
 	}
 }
 
@@ -118,14 +118,14 @@ func TestEncryptionReload(t *testing.T) {
 	s := encryptedServer(t, "--encryption-provider-config-automatic-reload")
 	s.encrypt(t, aesgcm(first))
 	s.mustStart(t)
-	n := &tenant{t: t, server: s, namespace: "default"}
-	n.createPool(hostPool("before", 0))
+	n := tenantIn(t, s, "default")
+	n.CreatePool(hostPool("before", 0))
 
 	mustWrite(t, s.encryptionFile(), []byte("kind: nonsense"))
 	eventually(t, "the bad file is counted", func(ctx context.Context) error { return s.reloads(ctx, "failure") })
 	wantWords(t, string(mustRead(t, s.LogFile())), "error processing encryption config file "+s.encryptionFile())
-	n.createPool(hostPool("meanwhile", 0))
-	if _, err := n.pools().Get(t.Context(), "before", getNow); err != nil {
+	n.CreatePool(hostPool("meanwhile", 0))
+	if _, err := n.Pools().Get(t.Context(), "before", getNow); err != nil {
 		t.Errorf("after a bad file the old one no longer holds: %v", err)
 	}
 	if err := s.get(t.Context(), s.config, "/readyz"); err != nil {
@@ -134,7 +134,7 @@ func TestEncryptionReload(t *testing.T) {
 
 	s.encrypt(t, aesgcm(second, first))
 	eventually(t, "the good file is counted", func(ctx context.Context) error { return s.reloads(ctx, "success") })
-	n.createPool(hostPool("after", 0))
+	n.CreatePool(hostPool("after", 0))
 	found := s.searchStorage(t, "warmpools/default/beforek8s:enc:aesgcm:v1:key-1:", "warmpools/default/meanwhilek8s:enc:aesgcm:v1:key-1:",
 		"warmpools/default/afterk8s:enc:aesgcm:v1:key-2:", "warmpools/default/afterk8s:enc:aesgcm:v1:key-1:")
 	if got := len(found["warmpools/default/afterk8s:enc:aesgcm:v1:key-1:"]); got != 0 {

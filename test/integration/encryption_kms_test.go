@@ -107,11 +107,11 @@ func TestKMS(t *testing.T) {
 		APIVersion: "v2", Name: "test", Endpoint: "unix://" + plugin.socket, Timeout: &metav1.Duration{Duration: 3 * time.Second},
 	}})
 	s.mustStart(t)
-	n := &tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	const canary = "canary-in-kms"
 	pool := hostPool("stored", 0)
 	pool.Labels = map[string]string{"canary": canary}
-	n.awaitCompacted(n.createPool(pool).ResourceVersion)
+	n.awaitCompacted(n.CreatePool(pool).ResourceVersion)
 	s.mustStop(t)
 	if files := s.searchStorage(t, canary)[canary]; len(files) > 0 {
 		t.Errorf("the canary is in %q", files)
@@ -136,16 +136,16 @@ func TestKMS(t *testing.T) {
 		t.Errorf("a plugin that is away would have the server restarted: %v", err)
 	}
 	n.wantStored(canary)
-	n.createPool(hostPool("while-away", 0))
+	n.CreatePool(hostPool("while-away", 0))
 	s.mustStop(t)
 
 	s.mustStartUnready(t)
-	if _, err := n.pools().Get(t.Context(), "stored", getNow); err == nil {
+	if _, err := n.Pools().Get(t.Context(), "stored", getNow); err == nil {
 		t.Error("an object was decrypted without the plugin")
 	} else {
 		wantWords(t, err.Error(), "data from the storage is not transformable")
 	}
-	if _, err := n.pools().Create(t.Context(), hostPool("without-a-key", 0), createNow); err == nil {
+	if _, err := n.Pools().Create(t.Context(), hostPool("without-a-key", 0), createNow); err == nil {
 		t.Error("an object was encrypted without the plugin")
 	}
 	if err := s.get(t.Context(), s.config, "/readyz"); err == nil {
@@ -159,9 +159,9 @@ func TestKMS(t *testing.T) {
 
 // wantStored fails unless the pool that TestKMS has stored can be read.
 func (n *tenant) wantStored(label string) {
-	n.t.Helper()
-	pool, err := n.pools().Get(n.t.Context(), "stored", getNow)
+	n.T.Helper()
+	pool, err := n.Pools().Get(n.T.Context(), "stored", getNow)
 	if err != nil || pool.Labels["canary"] != label {
-		n.t.Errorf("get the stored pool: %+v, %v", pool, err)
+		n.T.Errorf("get the stored pool: %+v, %v", pool, err)
 	}
 }

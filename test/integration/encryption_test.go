@@ -95,9 +95,9 @@ func TestCanariesAreNotOnDisk(t *testing.T) {
 			}
 			s.reconfigure(t, append(args, "--storage-retention=200ms")...)
 			s.mustStart(t)
-			n := &tenant{t: t, server: s, namespace: "default"}
+			n := tenantIn(t, s, "default")
 			canaries := n.storeCanaries()
-			marker := n.createPool(hostPool("named-in-clear", 0))
+			marker := n.CreatePool(hostPool("named-in-clear", 0))
 			n.awaitCompacted(marker.ResourceVersion)
 			// What comes from here on stays in the log.
 			s.mustStop(t)
@@ -105,7 +105,7 @@ func TestCanariesAreNotOnDisk(t *testing.T) {
 			s.mustStart(t)
 			late := hostPool("named-in-the-log", 0)
 			late.Labels = map[string]string{"label": lateCanary}
-			n.createPool(late)
+			n.CreatePool(late)
 			online, offline := filepath.Join(s.dir, "online.backup"), filepath.Join(s.dir, "offline.backup")
 			mustStorage(t, "backup", "--data-dir", s.data, "--output", online)
 			s.mustStop(t)
@@ -166,7 +166,7 @@ func (s *server) wantNoKey(t *testing.T, key apiserverv1.Key) {
 // storeCanaries stores objects with a word of its own in each place, and
 // returns the words.
 func (n *tenant) storeCanaries() (canaries []string) {
-	n.t.Helper()
+	n.T.Helper()
 	word := func(place string) string {
 		canaries = append(canaries, "canary-in-"+place)
 		return canaries[len(canaries)-1]
@@ -174,17 +174,17 @@ func (n *tenant) storeCanaries() (canaries []string) {
 	pool := hostPool("pool", 1)
 	pool.Labels = map[string]string{"label": word("a-label")}
 	pool.Annotations = map[string]string{word("an-annotations-name"): word("an-annotation")}
-	n.createPool(pool)
+	n.CreatePool(pool)
 	sandbox := sandboxOf("box", pool.Name)
 	sandbox.Spec.Env = map[string]string{"SECRET": word("the-env")}
-	n.createSandbox(sandbox)
-	n.awaitSandbox(sandbox.Name, v1alpha1.SandboxReady)
+	n.CreateSandbox(sandbox)
+	n.AwaitSandbox(sandbox.Name, v1alpha1.SandboxReady)
 	// What the step says is put together by it, so that the command does not have it.
 	step := shell("say", "echo canary-in-$PLACE; : "+word("a-command"))
 	step.Env = map[string]string{"PLACE": "stdout", "SECRET": word("a-steps-env")}
 	file := write("file", "file.txt", word("a-file"))
-	if got, want := n.succeed(taskIn(sandbox.Name, "task", step, file)).Status.Stdout, word("stdout")+"\n"; got != want {
-		n.t.Errorf("the task said %q, want %q", got, want)
+	if got, want := n.Succeed(taskIn(sandbox.Name, "task", step, file)).Status.Stdout, word("stdout")+"\n"; got != want {
+		n.T.Errorf("the task said %q, want %q", got, want)
 	}
 	return canaries
 }
@@ -222,15 +222,15 @@ func TestOldPlaintextIsShrunkAway(t *testing.T) {
 	s := encryptedServer(t)
 	s.encrypt(t, inClear)
 	s.mustStart(t)
-	n := &tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	pool := hostPool("pool", 0)
 	pool.Labels = map[string]string{"canary": canary}
-	n.createPool(pool)
+	n.CreatePool(pool)
 	s.mustStop(t)
 
 	s.encrypt(t, aesgcm(encryptionKey("key-1")), inClear)
 	s.mustStart(t)
-	if _, err := n.pools().Patch(t.Context(), "pool", types.MergePatchType, []byte("{}"), patchNow); err != nil {
+	if _, err := n.Pools().Patch(t.Context(), "pool", types.MergePatchType, []byte("{}"), patchNow); err != nil {
 		t.Fatal(err)
 	}
 	s.mustStop(t)
@@ -240,7 +240,7 @@ func TestOldPlaintextIsShrunkAway(t *testing.T) {
 	mustStorage(t, "compact", "--data-dir", s.data)
 	s.wantNowhere(t, canary)
 	s.mustStart(t)
-	if got, err := n.pools().Get(t.Context(), "pool", getNow); err != nil || got.Labels["canary"] != canary {
+	if got, err := n.Pools().Get(t.Context(), "pool", getNow); err != nil || got.Labels["canary"] != canary {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -264,15 +264,15 @@ func TestKeysAreRotated(t *testing.T) {
 			s := encryptedServer(t)
 			s.encrypt(t, tt.before...)
 			s.mustStart(t)
-			n := &tenant{t: t, server: s, namespace: "default"}
+			n := tenantIn(t, s, "default")
 			// Tasks that have ended are written by nobody else.
 			names := []string{"updated", "applied", "patched"}
 			for _, name := range names {
-				n.createTask(taskIn("missing", name, shell("none", "true")))
+				n.CreateTask(taskIn("missing", name, shell("none", "true")))
 			}
 			before := map[string]*v1alpha1.Task{}
 			for _, name := range names {
-				before[name] = n.awaitEnd(name)
+				before[name] = n.AwaitEnd(name)
 			}
 			s.mustStop(t)
 
@@ -280,7 +280,7 @@ func TestKeysAreRotated(t *testing.T) {
 			s.mustStart(t)
 			for i, rewrite := range []func(context.Context, *v1alpha1.Task) (*v1alpha1.Task, error){n.updateAsIs, n.applyAsIs, n.patchAsIs} {
 				task := before[names[i]]
-				if now, err := n.tasks().Get(t.Context(), task.Name, getNow); err != nil || now.ResourceVersion != task.ResourceVersion {
+				if now, err := n.Tasks().Get(t.Context(), task.Name, getNow); err != nil || now.ResourceVersion != task.ResourceVersion {
 					t.Fatalf("before %s is written again: %v, %v", task.Name, now, err)
 				}
 				again, err := rewrite(t.Context(), task)
@@ -303,7 +303,7 @@ func TestKeysAreRotated(t *testing.T) {
 			s.encrypt(t, tt.behind...)
 			s.mustStart(t) // ready: the scheduler has read everything
 			for _, name := range names {
-				if _, err := n.tasks().Get(t.Context(), name, getNow); err != nil {
+				if _, err := n.Tasks().Get(t.Context(), name, getNow); err != nil {
 					t.Error(err)
 				}
 			}
@@ -312,17 +312,17 @@ func TestKeysAreRotated(t *testing.T) {
 }
 
 func (n *tenant) updateAsIs(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
-	return n.tasks().Update(ctx, task, updateNow)
+	return n.Tasks().Update(ctx, task, updateNow)
 }
 
 // applyAsIs applies what another manager has set already, and owns nothing by it.
 func (n *tenant) applyAsIs(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
 	config := applyv1alpha1.Task(task.Name, task.Namespace)
-	return n.tasks().Apply(ctx, config, metav1.ApplyOptions{FieldManager: "rotation", Force: true})
+	return n.Tasks().Apply(ctx, config, metav1.ApplyOptions{FieldManager: "rotation", Force: true})
 }
 
 func (n *tenant) patchAsIs(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
-	return n.tasks().Patch(ctx, task.Name, types.MergePatchType, []byte("{}"), patchNow)
+	return n.Tasks().Patch(ctx, task.Name, types.MergePatchType, []byte("{}"), patchNow)
 }
 
 // TestBadEncryptionIsRefused starts servers with files that are no good. What

@@ -20,9 +20,9 @@ import (
 // oneLine fails the test unless a file of a sandbox has just one line: each
 // run of the step that appends to it leaves one.
 func (n *tenant) oneLine(sandbox, file string) {
-	n.t.Helper()
-	if got := n.output(sandbox, "wc -l <"+file); strings.TrimSpace(got) != "1" {
-		n.t.Errorf("the step that appends to %s in sandbox %s has run %s times, want once", file, sandbox, strings.TrimSpace(got))
+	n.T.Helper()
+	if got := n.Output(sandbox, "wc -l <"+file); strings.TrimSpace(got) != "1" {
+		n.T.Errorf("the step that appends to %s in sandbox %s has run %s times, want once", file, sandbox, strings.TrimSpace(got))
 	}
 }
 
@@ -34,7 +34,7 @@ func TestLongStepRunsOnce(t *testing.T) {
 	n.readySandboxes("x")
 	task := taskIn("x", "long", shell("step", "echo ran >>runs; sleep 33; echo done"))
 	task.Spec.Timeout = "60s"
-	if done := n.succeed(task); done.Status.Stdout != "done\n" || done.Status.Attempts != 1 {
+	if done := n.Succeed(task); done.Status.Stdout != "done\n" || done.Status.Attempts != 1 {
 		t.Errorf("the task is %s, and wrote %q", describe(done), done.Status.Stdout)
 	}
 	n.oneLine("x", "runs")
@@ -49,7 +49,7 @@ func TestTimeoutEndsAStep(t *testing.T) {
 	ofStep := taskIn("x", "step", shell("step", "echo before; sleep 30"), shell("never", "true"))
 	ofStep.Spec.Steps[0].Timeout = "1s"
 	for _, task := range []*v1alpha1.Task{ofTask, ofStep} {
-		failed := n.perform(task)
+		failed := n.Perform(task)
 		n.wantFailed(failed, v1alpha1.TaskReasonTimeout, v1alpha1.FailureUser)
 		took, err := time.ParseDuration(failed.Status.Duration)
 		if err != nil || took < time.Second || took > 15*time.Second {
@@ -112,7 +112,7 @@ func TestEndOfAStepTakesItsFamily(t *testing.T) {
 			if test.reason == v1alpha1.TaskReasonTimeout {
 				task.Spec.Timeout = "3s"
 			}
-			n.createTask(task)
+			n.CreateTask(task)
 			eventually(t, "the whole family", func(context.Context) error {
 				if pids := called(t, "/"+name+"\x00"); len(pids) < size {
 					return fmt.Errorf("there are %d, want %d", len(pids), size)
@@ -122,7 +122,7 @@ func TestEndOfAStepTakesItsFamily(t *testing.T) {
 			if err := test.end(n, "parent"); err != nil {
 				t.Fatal(err)
 			}
-			n.wantFailed(n.awaitEnd("parent"), test.reason, v1alpha1.FailureUser)
+			n.wantFailed(n.AwaitEnd("parent"), test.reason, v1alpha1.FailureUser)
 			if pids := called(t, name); len(pids) != 0 {
 				t.Errorf("processes %v have outlived the step", pids)
 			}
@@ -132,7 +132,7 @@ func TestEndOfAStepTakesItsFamily(t *testing.T) {
 
 // cancel sets spec.cancel of a task.
 func (n *tenant) cancel(task string) error {
-	_, err := n.tasks().Patch(n.t.Context(), task, types.MergePatchType, []byte(`{"spec":{"cancel":true}}`), patchNow)
+	_, err := n.Tasks().Patch(n.T.Context(), task, types.MergePatchType, []byte(`{"spec":{"cancel":true}}`), patchNow)
 	return err
 }
 
@@ -142,14 +142,14 @@ func TestSleepDelaysNobody(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
 	n.readySandboxes("busy", "other")
-	n.createTask(taskIn("busy", "sleeps", shell("step", "sleep 250")))
-	n.createTask(taskIn("busy", "behind", shell("step", "true")))
-	n.awaitRunning("sleeps")
+	n.CreateTask(taskIn("busy", "sleeps", shell("step", "sleep 250")))
+	n.CreateTask(taskIn("busy", "behind", shell("step", "true")))
+	n.AwaitRunning("sleeps")
 	for i := range 5 {
-		n.succeed(taskIn("other", fmt.Sprintf("passes-%d", i), shell("step", "true")))
+		n.Succeed(taskIn("other", fmt.Sprintf("passes-%d", i), shell("step", "true")))
 	}
 	for name, want := range map[string]v1alpha1.TaskState{"sleeps": v1alpha1.TaskRunning, "behind": v1alpha1.TaskPending} {
-		got, err := n.tasks().Get(t.Context(), name, getNow)
+		got, err := n.Tasks().Get(t.Context(), name, getNow)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,10 +166,10 @@ func TestTasksOfASandboxRunInOrder(t *testing.T) {
 	n.readySandboxes("x")
 	var want strings.Builder
 	for i := range 30 {
-		n.createTask(taskIn("x", fmt.Sprintf("task-%d", i), shell("step", fmt.Sprintf("echo %d >>order", i))))
+		n.CreateTask(taskIn("x", fmt.Sprintf("task-%d", i), shell("step", fmt.Sprintf("echo %d >>order", i))))
 		fmt.Fprintln(&want, i)
 	}
-	if got := n.output("x", "cat order"); got != want.String() {
+	if got := n.Output("x", "cat order"); got != want.String() {
 		t.Errorf("tasks ran in the order %q", strings.Fields(got))
 	}
 }
@@ -191,7 +191,7 @@ func TestThousandTasksCarryTheirOutput(t *testing.T) {
 			for i := range each {
 				word := fmt.Sprintf("%s-%d", name, i)
 				task := taskIn(name, word, v1alpha1.TaskStep{Name: "step", Type: v1alpha1.StepCommand, Command: []string{"echo", word}})
-				if _, err := n.tasks().Create(t.Context(), task, createNow); err != nil {
+				if _, err := n.Tasks().Create(t.Context(), task, createNow); err != nil {
 					return err
 				}
 			}
@@ -202,7 +202,7 @@ func TestThousandTasksCarryTheirOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the end of all tasks", func(ctx context.Context) error {
-		tasks, err := n.tasks().List(ctx, everything)
+		tasks, err := n.Tasks().List(ctx, everything)
 		if err != nil {
 			return err
 		}

@@ -21,33 +21,33 @@ func TestFullDiskLosesNoPodAndNoTask(t *testing.T) {
 	s := ownServer(t, "--storage-min-free", "8Mi")
 	mountSmall(t, s, 160<<20)
 	s.mustStart(t)
-	n := tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	pool := hostPool("pool", 1)
 	pool.Spec.MaxPods = ptr.To(int32(1))
-	n.fillPool(pool)
+	n.FillPool(pool)
 
 	filler := fillDisk(t, s.data)
 	for range 3 {
-		_, err := n.sandboxes().Create(t.Context(), sandboxOf("x", "pool"), createNow)
+		_, err := n.Sandboxes().Create(t.Context(), sandboxOf("x", "pool"), createNow)
 		wantNoSpace(t, "create", err)
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.createSandbox(sandboxOf("x", "pool")); got.Status.Phase != v1alpha1.SandboxReady {
+	if got := n.CreateSandbox(sandboxOf("x", "pool")); got.Status.Phase != v1alpha1.SandboxReady {
 		t.Fatalf("the only pod is not free after creates that were refused: %+v", got.Status)
 	}
 
 	release := n.startHeldTask("x", "waits")
 	filler = fillDisk(t, s.data)
 	release()
-	if got := n.awaitRunning("waits"); got.Status.CompletionTime != nil {
+	if got := n.AwaitRunning("waits"); got.Status.CompletionTime != nil {
 		t.Errorf("on a full disk the task is %s", describe(got))
 	}
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)
 	}
-	done := n.awaitEnd("waits")
+	done := n.AwaitEnd("waits")
 	if done.Status.State != v1alpha1.TaskSucceeded || done.Status.Stdout != "begun\nwent\n" || done.Status.Attempts != 1 {
 		t.Errorf("the task is %s, wrote %q", describe(done), done.Status.Stdout)
 	}
@@ -56,24 +56,24 @@ func TestFullDiskLosesNoPodAndNoTask(t *testing.T) {
 // startHeldTask starts a task with a step that goes on until release, which
 // waits until the step has ended. Neither needs room on the disk.
 func (n *tenant) startHeldTask(sandbox, name string) (release func()) {
-	n.t.Helper()
+	n.T.Helper()
 	hold := insidePod(n.podInit(sandbox), "/workspace/hold")
 	mark := rand.String(16)
 	step := shell("step", "echo begun; touch hold; while [ -e hold ]; do sleep 0.05; done; echo went")
 	step.Env = map[string]string{markVariable: mark}
-	n.createTask(taskIn(sandbox, name, step))
-	n.awaitRunning(name)
-	eventually(n.t, "the step's file", func(context.Context) error {
+	n.CreateTask(taskIn(sandbox, name, step))
+	n.AwaitRunning(name)
+	eventually(n.T, "the step's file", func(context.Context) error {
 		_, err := os.Stat(hold)
 		return err
 	})
 	return func() {
-		n.t.Helper()
+		n.T.Helper()
 		if err := os.Remove(hold); err != nil {
-			n.t.Fatal(err)
+			n.T.Fatal(err)
 		}
-		eventually(n.t, "the step's end", func(context.Context) error {
-			if pids := marked(n.t, mark); len(pids) > 0 {
+		eventually(n.T, "the step's end", func(context.Context) error {
+			if pids := marked(n.T, mark); len(pids) > 0 {
 				return fmt.Errorf("processes %v have the mark", pids)
 			}
 			return nil

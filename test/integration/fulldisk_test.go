@@ -27,25 +27,25 @@ func TestFullDiskRefusesWritesOnly(t *testing.T) {
 			s := ownServer(t, "--storage-min-free", minFree)
 			mountSmall(t, s, 96<<20)
 			s.mustStart(t)
-			n := tenant{t: t, server: s, namespace: "default"}
-			before := n.createPool(hostPool("before", 0))
+			n := tenantIn(t, s, "default")
+			before := n.CreatePool(hostPool("before", 0))
 
 			filler := fillDisk(t, s.data)
 			untilRefused(t, "create", func(i int) error {
 				pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
 				pool.Annotations = map[string]string{"bulk": bulky(i)}
-				_, err := n.pools().Create(t.Context(), pool, createNow)
+				_, err := n.Pools().Create(t.Context(), pool, createNow)
 				return err
 			})
 			untilRefused(t, "update", func(i int) error {
 				patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"bulk":%q}}}`, bulky(i))
-				_, err := n.pools().Patch(t.Context(), "before", types.MergePatchType, patch, patchNow)
+				_, err := n.Pools().Patch(t.Context(), "before", types.MergePatchType, patch, patchNow)
 				return err
 			})
-			if _, err := n.pools().Get(t.Context(), "before", getNow); err != nil {
+			if _, err := n.Pools().Get(t.Context(), "before", getNow); err != nil {
 				t.Error(err)
 			}
-			list, err := n.pools().List(t.Context(), everything)
+			list, err := n.Pools().List(t.Context(), everything)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,7 +53,7 @@ func TestFullDiskRefusesWritesOnly(t *testing.T) {
 				if pool.UID == before.UID {
 					continue
 				}
-				if err := n.pools().Delete(t.Context(), pool.Name, deleteNow); err != nil {
+				if err := n.Pools().Delete(t.Context(), pool.Name, deleteNow); err != nil {
 					t.Errorf("delete on a full disk: %v", err)
 				}
 			}
@@ -64,13 +64,13 @@ func TestFullDiskRefusesWritesOnly(t *testing.T) {
 			// A start needs no space either.
 			s.mustStop(t)
 			s.mustStart(t)
-			if got, err := n.pools().List(t.Context(), everything); err != nil || len(got.Items) != 1 {
+			if got, err := n.Pools().List(t.Context(), everything); err != nil || len(got.Items) != 1 {
 				t.Errorf("after a restart on a full disk: %v, %v", got, err)
 			}
 			if err := os.Remove(filler); err != nil {
 				t.Fatal(err)
 			}
-			n.createPool(hostPool("after", 0))
+			n.CreatePool(hostPool("after", 0))
 		})
 	}
 }

@@ -67,8 +67,8 @@ func initOf(t *testing.T, namespace string) int {
 
 // podInit returns the first process, as this machine sees it, of the pod of a sandbox.
 func (n *tenant) podInit(sandbox string) int {
-	n.t.Helper()
-	return initOf(n.t, strings.TrimSpace(n.output(sandbox, "readlink /proc/self/ns/pid")))
+	n.T.Helper()
+	return initOf(n.T, strings.TrimSpace(n.Output(sandbox, "readlink /proc/self/ns/pid")))
 }
 
 // procField returns a field of /proc/PID/status, or "" if the process has ended.

@@ -34,7 +34,7 @@ const (
 func TestInformersStayInSync(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, startServer(t, "--storage-retention=200ms"))
-	first := n.createPool(hostPool("first", 0))
+	first := n.CreatePool(hostPool("first", 0))
 	held := watchTenant(t, n)
 
 	n.scribble(informerWrites)
@@ -59,8 +59,8 @@ func TestInformersStayInSync(t *testing.T) {
 // scribble makes so many random writes, from many goroutines: pools without
 // pods, and sandboxes that wait for a pool that is not there.
 func (n *tenant) scribble(writes int) {
-	n.t.Helper()
-	group, ctx := errgroup.WithContext(n.t.Context())
+	n.T.Helper()
+	group, ctx := errgroup.WithContext(n.T.Context())
 	for i := range informerWriters {
 		group.Go(func() error {
 			w := scribbler{tenant: n, id: i, random: rand.New(rand.NewPCG(uint64(i), uint64(writes))), there: map[string]bool{}}
@@ -73,7 +73,7 @@ func (n *tenant) scribble(writes int) {
 		})
 	}
 	if err := group.Wait(); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 }
 
@@ -122,25 +122,25 @@ func (n *tenant) kinds() [2]writable {
 	return [2]writable{{
 		name: "pool",
 		create: func(ctx context.Context, name string) error {
-			_, err := n.pools().Create(ctx, hostPool(name, 0), createNow)
+			_, err := n.Pools().Create(ctx, hostPool(name, 0), createNow)
 			return err
 		},
 		patch: func(ctx context.Context, name string, patch []byte) error {
-			_, err := n.pools().Patch(ctx, name, types.MergePatchType, patch, patchNow)
+			_, err := n.Pools().Patch(ctx, name, types.MergePatchType, patch, patchNow)
 			return err
 		},
-		remove: func(ctx context.Context, name string) error { return n.pools().Delete(ctx, name, deleteNow) },
+		remove: func(ctx context.Context, name string) error { return n.Pools().Delete(ctx, name, deleteNow) },
 	}, {
 		name: "sandbox",
 		create: func(ctx context.Context, name string) error {
-			_, err := n.sandboxes().Create(ctx, sandboxOf(name, "missing"), createNow)
+			_, err := n.Sandboxes().Create(ctx, sandboxOf(name, "missing"), createNow)
 			return err
 		},
 		patch: func(ctx context.Context, name string, patch []byte) error {
-			_, err := n.sandboxes().Patch(ctx, name, types.MergePatchType, patch, patchNow)
+			_, err := n.Sandboxes().Patch(ctx, name, types.MergePatchType, patch, patchNow)
 			return err
 		},
-		remove: func(ctx context.Context, name string) error { return n.sandboxes().Delete(ctx, name, deleteNow) },
+		remove: func(ctx context.Context, name string) error { return n.Sandboxes().Delete(ctx, name, deleteNow) },
 	}}
 }
 
@@ -166,11 +166,11 @@ func watchTenant(t *testing.T, n *tenant) *informers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	factory := externalversions.NewSharedInformerFactoryWithOptions(client, 0, externalversions.WithNamespace(n.namespace))
+	factory := externalversions.NewSharedInformerFactoryWithOptions(client, 0, externalversions.WithNamespace(n.Namespace))
 	kinds := factory.Arl().V1alpha1()
 	held := &informers{
-		pools:     kinds.WarmPools().Lister().WarmPools(n.namespace),
-		sandboxes: kinds.Sandboxes().Lister().Sandboxes(n.namespace),
+		pools:     kinds.WarmPools().Lister().WarmPools(n.Namespace),
+		sandboxes: kinds.Sandboxes().Lister().Sandboxes(n.Namespace),
 		requests:  counts,
 	}
 	stop := make(chan struct{})
@@ -206,8 +206,8 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 
 // awaitInSync waits until informers hold just what lists say.
 func (n *tenant) awaitInSync(held *informers) {
-	n.t.Helper()
-	eventually(n.t, "informers in sync", func(ctx context.Context) error {
+	n.T.Helper()
+	eventually(n.T, "informers in sync", func(ctx context.Context) error {
 		want, err := n.versions(ctx)
 		if err != nil {
 			return err
@@ -225,11 +225,11 @@ func (n *tenant) awaitInSync(held *informers) {
 
 // versions returns the resourceVersions of what is stored.
 func (n *tenant) versions(ctx context.Context) (map[string]string, error) {
-	pools, err := n.pools().List(ctx, everything)
+	pools, err := n.Pools().List(ctx, everything)
 	if err != nil {
 		return nil, err
 	}
-	sandboxes, err := n.sandboxes().List(ctx, everything)
+	sandboxes, err := n.Sandboxes().List(ctx, everything)
 	if err != nil {
 		return nil, err
 	}
@@ -265,10 +265,10 @@ func (i *informers) versions() (map[string]string, error) {
 
 // awaitCompacted waits until a revision is known no more.
 func (n *tenant) awaitCompacted(revision string) {
-	n.t.Helper()
+	n.T.Helper()
 	exactly := metav1.ListOptions{ResourceVersion: revision, ResourceVersionMatch: metav1.ResourceVersionMatchExact}
-	eventually(n.t, "revision "+revision+" compacted", func(ctx context.Context) error {
-		_, err := n.pools().List(ctx, exactly)
+	eventually(n.T, "revision "+revision+" compacted", func(ctx context.Context) error {
+		_, err := n.Pools().List(ctx, exactly)
 		if apierrors.IsResourceExpired(err) {
 			return nil
 		}

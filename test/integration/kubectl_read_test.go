@@ -15,7 +15,7 @@ func TestKubectlDiscovers(t *testing.T) {
 	k := newKubectl(t)
 
 	var list metav1.APIResourceList
-	if err := json.Unmarshal([]byte(k.run(words("get", "--raw", "/apis/arl.io/v1alpha1"))), &list); err != nil {
+	if err := json.Unmarshal([]byte(k.Run(words("get", "--raw", "/apis/arl.io/v1alpha1"))), &list); err != nil {
 		t.Fatal(err)
 	}
 	var names []string
@@ -31,7 +31,7 @@ func TestKubectlDiscovers(t *testing.T) {
 		t.Errorf("resources are %q, want %q", names, want)
 	}
 
-	resources := k.run(words("api-resources", "--api-group=arl.io", "-o", "wide"))
+	resources := k.Run(words("api-resources", "--api-group=arl.io", "-o", "wide"))
 	for _, line := range [][]string{
 		{"warmpools", "wp", "arl.io/v1alpha1", "true", "WarmPool", "arl"},
 		{"sandboxes", "sbx", "arl.io/v1alpha1", "true", "Sandbox", "arl"},
@@ -48,58 +48,58 @@ func TestKubectlDiscovers(t *testing.T) {
 func TestKubectlExplains(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)
-	k.run(words("explain", "task.spec.steps", "--recursive"),
+	k.Run(words("explain", "task.spec.steps", "--recursive"),
 		"GROUP:      arl.io", "KIND:       Task", "command\t<[]string>", "content\t<string>", "patch\t<string>",
 		"env\t<map[string]string>", "workDir\t<string>", "stdin\t<string>", "onFailure\t<string>", "mode\t<integer>", "-required-")
-	k.run(words("explain", "warmpool.spec.replicas"), "<integer>", "idle, ready pods to keep", "Default 1")
-	k.run(words("explain", "sandbox"), "Sandbox claims one pod")
-	k.run(words("explain", "warmpool.spec.template.spec.containers", "--recursive"), "image\t<string>")
+	k.Run(words("explain", "warmpool.spec.replicas"), "<integer>", "idle, ready pods to keep", "Default 1")
+	k.Run(words("explain", "sandbox"), "Sandbox claims one pod")
+	k.Run(words("explain", "warmpool.spec.template.spec.containers", "--recursive"), "image\t<string>")
 }
 
 func TestKubectlPrints(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)
-	k.with(emptyPool+"---"+fmt.Sprintf(waitingSandbox, "one", "nowhere")+"---"+fmt.Sprintf(waitingTask, "hello", "nowhere"),
+	k.With(emptyPool+"---"+fmt.Sprintf(waitingSandbox, "one", "nowhere")+"---"+fmt.Sprintf(waitingTask, "hello", "nowhere"),
 		words("create", "-f", "-"))
 
-	k.run(words("get", "wp"), "NAME", "DESIRED", "READY", "ALLOCATED", "PENDING", "PHASE", "AGE", "empty")
-	k.run(words("get", "sbx"), "NAME", "POOL", "PHASE", "POD", "AGE", "one", "nowhere", "Pending", "<none>")
-	k.run(words("get", "tk"), "NAME", "SANDBOX", "STATE", "REASON", "EXIT", "DURATION", "hello", "Pending")
-	if narrow := k.run(words("get", "wp,sbx,tk")); strings.Contains(narrow, "WORKDIR") || strings.Contains(narrow, "QUEUE") {
+	k.Run(words("get", "wp"), "NAME", "DESIRED", "READY", "ALLOCATED", "PENDING", "PHASE", "AGE", "empty")
+	k.Run(words("get", "sbx"), "NAME", "POOL", "PHASE", "POD", "AGE", "one", "nowhere", "Pending", "<none>")
+	k.Run(words("get", "tk"), "NAME", "SANDBOX", "STATE", "REASON", "EXIT", "DURATION", "hello", "Pending")
+	if narrow := k.Run(words("get", "wp,sbx,tk")); strings.Contains(narrow, "WORKDIR") || strings.Contains(narrow, "QUEUE") {
 		t.Errorf("wide columns without -o wide:\n%s", narrow)
 	}
-	k.run(words("get", "arl", "-o", "wide"), "IMAGES", "WORKDIR", "host", "/workspace",
+	k.Run(words("get", "arl", "-o", "wide"), "IMAGES", "WORKDIR", "host", "/workspace",
 		"QUEUE", "IDLE-TIMEOUT", "never", "ATTEMPTS", "STEPS", "0/1")
-	k.run(words("get", "warmpool", "empty", "-o", "yaml"),
+	k.Run(words("get", "warmpool", "empty", "-o", "yaml"),
 		"apiVersion: arl.io/v1alpha1", "kind: WarmPool", "carried: along", "reclaimPolicy: Delete", "type: OnReplenish")
-	k.run(words("get", "tasks", "-o", "name"), "task.arl.io/hello")
-	k.want("warmpool/empty", "{.spec.template.spec.containers[0].image} {.spec.workDir}", "host /workspace")
-	k.want("task/hello", "{.spec.timeout} {.spec.retryPolicy}", "5m Infrastructure")
-	k.run(words("get", "sandboxes", "--show-labels"), "team=red")
-	k.run(words("get", "sandboxes", "--all-namespaces"), k.namespace)
-	k.fail("", words("get", "sandbox", "two"), `sandboxes.arl.io "two" not found`)
+	k.Run(words("get", "tasks", "-o", "name"), "task.arl.io/hello")
+	k.Want("warmpool/empty", "{.spec.template.spec.containers[0].image} {.spec.workDir}", "host /workspace")
+	k.Want("task/hello", "{.spec.timeout} {.spec.retryPolicy}", "5m Infrastructure")
+	k.Run(words("get", "sandboxes", "--show-labels"), "team=red")
+	k.Run(words("get", "sandboxes", "--all-namespaces"), k.Namespace)
+	k.Fail("", words("get", "sandbox", "two"), `sandboxes.arl.io "two" not found`)
 }
 
 func TestKubectlDescribes(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)
-	k.with(emptyPool+"---"+fmt.Sprintf(waitingSandbox, "one", "nowhere")+"---"+fmt.Sprintf(waitingTask, "hello", "nowhere"),
+	k.With(emptyPool+"---"+fmt.Sprintf(waitingSandbox, "one", "nowhere")+"---"+fmt.Sprintf(waitingTask, "hello", "nowhere"),
 		words("create", "-f", "-"))
-	k.run(words("describe", "warmpool", "empty"), "Name:", "empty", "Labels:", "team=red", "Kind:", "WarmPool", "Max Pods:", "10")
-	k.run(words("describe", "sandboxes"), "Pool Ref:", "nowhere", "Keep Alive:", "Phase:", "Pending")
-	k.run(words("describe", "tk/hello"), "Steps:", "echo", "State:", "Timeout:", "5m")
+	k.Run(words("describe", "warmpool", "empty"), "Name:", "empty", "Labels:", "team=red", "Kind:", "WarmPool", "Max Pods:", "10")
+	k.Run(words("describe", "sandboxes"), "Pool Ref:", "nowhere", "Keep Alive:", "Phase:", "Pending")
+	k.Run(words("describe", "tk/hello"), "Steps:", "echo", "State:", "Timeout:", "5m")
 }
 
 func TestKubectlWatches(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)
-	k.with(fmt.Sprintf(waitingSandbox, "one", "nowhere"), words("create", "-f", "-"))
-	k.watch(words("get", "sandboxes", "-w", "--output-watch-events"), func() {
-		k.with(fmt.Sprintf(waitingSandbox, "two", "nowhere"), words("create", "-f", "-"))
-		k.run(words("delete", "sandbox", "one"))
+	k.With(fmt.Sprintf(waitingSandbox, "one", "nowhere"), words("create", "-f", "-"))
+	k.Watch(words("get", "sandboxes", "-w", "--output-watch-events"), func() {
+		k.With(fmt.Sprintf(waitingSandbox, "two", "nowhere"), words("create", "-f", "-"))
+		k.Run(words("delete", "sandbox", "one"))
 	}, "ADDED      one", "ADDED      two", "DELETED    one")
-	k.watch(words("get", "sandboxes", "-w", "-o", "jsonpath={.metadata.name} {.metadata.labels.step}{\"\\n\"}"), func() {
-		k.run(words("label", "sandbox", "two", "step=next"))
+	k.Watch(words("get", "sandboxes", "-w", "-o", "jsonpath={.metadata.name} {.metadata.labels.step}{\"\\n\"}"), func() {
+		k.Run(words("label", "sandbox", "two", "step=next"))
 	}, "two next")
 }
 
@@ -107,11 +107,11 @@ func TestKubectlSelectsByField(t *testing.T) {
 	t.Parallel()
 	k := newKubectl(t)
 	k.readySandboxes("ready")
-	pod := k.jsonpath("sandbox/ready", "{.status.podName}")
-	k.with(fmt.Sprintf(waitingSandbox, "waiting", "nowhere"), words("create", "-f", "-"))
-	k.succeed(taskIn("ready", "fine", shell("step", "true")))
-	k.perform(taskIn("ready", "broken", shell("step", "false")))
-	k.with(fmt.Sprintf(waitingTask, "one-shot", "nowhere"), words("create", "-f", "-"))
+	pod := k.JSONPath("sandbox/ready", "{.status.podName}")
+	k.With(fmt.Sprintf(waitingSandbox, "waiting", "nowhere"), words("create", "-f", "-"))
+	k.Succeed(taskIn("ready", "fine", shell("step", "true")))
+	k.Perform(taskIn("ready", "broken", shell("step", "false")))
+	k.With(fmt.Sprintf(waitingTask, "one-shot", "nowhere"), words("create", "-f", "-"))
 
 	for _, test := range []struct {
 		resource, selector string
@@ -131,14 +131,14 @@ func TestKubectlSelectsByField(t *testing.T) {
 		{"warmpools", "metadata.name=pool", []string{"pool"}},
 		{"warmpools", "metadata.name!=pool", nil},
 	} {
-		out := k.run(words("get", test.resource, "--field-selector", test.selector, "-o", `jsonpath={.items[*].metadata.name}`))
+		out := k.Run(words("get", test.resource, "--field-selector", test.selector, "-o", `jsonpath={.items[*].metadata.name}`))
 		if got := strings.Fields(out); !slices.Equal(got, test.want) {
 			t.Errorf("%s with %s: got %q, want %q", test.resource, test.selector, got, test.want)
 		}
 	}
-	k.fail("", words("get", "tasks", "--field-selector", "spec.traceID=x"), `field selector "spec.traceID" is not supported for Task`)
-	k.watch(words("get", "sandboxes", "-w", "--output-watch-events", "--field-selector", "status.phase=Ready"), func() {
-		k.run(words("delete", "sandbox", "ready"))
+	k.Fail("", words("get", "tasks", "--field-selector", "spec.traceID=x"), `field selector "spec.traceID" is not supported for Task`)
+	k.Watch(words("get", "sandboxes", "-w", "--output-watch-events", "--field-selector", "status.phase=Ready"), func() {
+		k.Run(words("delete", "sandbox", "ready"))
 	}, "ADDED      ready", "DELETED    ready")
 }
 
@@ -152,12 +152,12 @@ func TestKubectlPages(t *testing.T) {
 		want = append(want, name)
 		manifest.WriteString("---" + fmt.Sprintf(waitingSandbox, name, "nowhere"))
 	}
-	k.with(manifest.String(), words("create", "-f", "-"))
-	got := k.try("", "get", "sandboxes", "--chunk-size=2", "-o", "jsonpath={.items[*].metadata.name}", "-v=6")
-	if names := strings.Fields(got.stdout); !slices.Equal(names, want) {
+	k.With(manifest.String(), words("create", "-f", "-"))
+	got := k.Try("", "get", "sandboxes", "--chunk-size=2", "-o", "jsonpath={.items[*].metadata.name}", "-v=6")
+	if names := strings.Fields(got.Stdout); !slices.Equal(names, want) {
 		t.Errorf("got %q in pages, want %q", names, want)
 	}
-	if pages := strings.Count(got.stderr, "continue="); pages != 3 {
-		t.Errorf("%d requests for further pages, want 3:\n%s", pages, got.stderr)
+	if pages := strings.Count(got.Stderr, "continue="); pages != 3 {
+		t.Errorf("%d requests for further pages, want 3:\n%s", pages, got.Stderr)
 	}
 }

@@ -21,29 +21,29 @@ func TestIdleSandboxIsDeleted(t *testing.T) {
 	n := newTenant(t, shared(t))
 	pool := hostPool("pool", 1)
 	pool.Spec.IdleTimeoutSeconds = ptr.To(int32(1))
-	n.createPool(pool)
+	n.CreatePool(pool)
 
 	// The pool's timeout is not for those that are kept alive.
-	n.createSandbox(sandboxOf("kept", "pool"))
-	n.awaitSandbox("kept", v1alpha1.SandboxReady)
+	n.CreateSandbox(sandboxOf("kept", "pool"))
+	n.AwaitSandbox("kept", v1alpha1.SandboxReady)
 	ofPool := sandboxOf("of-pool", "pool")
 	ofPool.Spec.KeepAlive = false
 	own := sandboxOf("own", "pool")
 	own.Spec.IdleTimeoutSeconds = ptr.To(int32(1))
 	for _, sandbox := range []*v1alpha1.Sandbox{brief("brief"), ofPool, own} {
-		n.createSandbox(sandbox)
-		n.awaitGone(sandbox.Name)
+		n.CreateSandbox(sandbox)
+		n.AwaitNoSandbox(sandbox.Name)
 	}
-	if got := n.awaitSandbox("kept", v1alpha1.SandboxReady); got.DeletionTimestamp != nil {
+	if got := n.AwaitSandbox("kept", v1alpha1.SandboxReady); got.DeletionTimestamp != nil {
 		t.Error("the sandbox that is kept alive is deleted")
 	}
 	n.awaitPods("the pods of the sandbox that is kept, and of the pool", func(pods map[string]types.UID) bool { return len(pods) == 2 })
 
 	// A timeout that is set later counts, too.
-	if _, err := n.sandboxes().Patch(t.Context(), "kept", types.MergePatchType, []byte(`{"spec":{"idleTimeoutSeconds":1}}`), patchNow); err != nil {
+	if _, err := n.Sandboxes().Patch(t.Context(), "kept", types.MergePatchType, []byte(`{"spec":{"idleTimeoutSeconds":1}}`), patchNow); err != nil {
 		t.Fatal(err)
 	}
-	n.awaitGone("kept")
+	n.AwaitNoSandbox("kept")
 }
 
 // TestSandboxIsNotIdleDuringATask has a task run, and another wait, for longer
@@ -51,33 +51,33 @@ func TestIdleSandboxIsDeleted(t *testing.T) {
 func TestSandboxIsNotIdleDuringATask(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
-	n.createSandbox(brief("x"))
-	n.createTask(taskIn("x", "long", shell("step", "sleep 3")))
-	n.createTask(taskIn("x", "behind", shell("step", "sleep 2")))
+	n.FillPool(hostPool("pool", 1))
+	n.CreateSandbox(brief("x"))
+	n.CreateTask(taskIn("x", "long", shell("step", "sleep 3")))
+	n.CreateTask(taskIn("x", "behind", shell("step", "sleep 2")))
 	for _, name := range []string{"long", "behind"} {
-		if done := n.awaitEnd(name); done.Status.State != v1alpha1.TaskSucceeded {
+		if done := n.AwaitEnd(name); done.Status.State != v1alpha1.TaskSucceeded {
 			t.Errorf("task %s: %s", name, describe(done))
 		}
 	}
-	n.awaitGone("x")
-	n.awaitPool("pool", 1)
+	n.AwaitNoSandbox("x")
+	n.AwaitPool("pool", 1)
 }
 
 func TestLifetimeEndsASandboxAndItsTask(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
+	n.FillPool(hostPool("pool", 1))
 	sandbox := sandboxOf("x", "pool")
 	sandbox.Spec.MaxLifetimeSeconds = ptr.To(int32(2))
-	n.createSandbox(sandbox)
-	n.createTask(taskIn("x", "long", shell("step", "sleep 250")))
-	n.createTask(taskIn("x", "behind", shell("step", "true")))
-	n.awaitGone("x")
+	n.CreateSandbox(sandbox)
+	n.CreateTask(taskIn("x", "long", shell("step", "sleep 250")))
+	n.CreateTask(taskIn("x", "behind", shell("step", "true")))
+	n.AwaitNoSandbox("x")
 	for _, name := range []string{"long", "behind"} {
-		n.wantFailed(n.awaitEnd(name), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
 	}
-	n.awaitPool("pool", 1)
+	n.AwaitPool("pool", 1)
 	n.awaitPods("the idle pod and no other", func(pods map[string]types.UID) bool { return len(pods) == 1 })
 }
 
@@ -86,33 +86,33 @@ func TestAllocationTimeout(t *testing.T) {
 	n := newTenant(t, shared(t))
 	pool := hostPool("pool", 1)
 	pool.Spec.MaxPods = ptr.To(int32(1))
-	n.fillPool(pool)
-	n.createSandbox(sandboxOf("holder", "pool"))
-	n.createSandbox(sandboxOf("patient", "pool"))
+	n.FillPool(pool)
+	n.CreateSandbox(sandboxOf("holder", "pool"))
+	n.CreateSandbox(sandboxOf("patient", "pool"))
 	for _, test := range []struct {
 		name    string
 		timeout int32
 	}{{"at-once", 0}, {"soon", 1}} {
 		sandbox := sandboxOf(test.name, "pool")
 		sandbox.Spec.AllocationTimeoutSeconds = ptr.To(test.timeout)
-		n.createSandbox(sandbox)
-		n.createTask(taskIn(test.name, "of-"+test.name, shell("step", "true")))
-		got := n.awaitSandbox(test.name, v1alpha1.SandboxFailed).Status
+		n.CreateSandbox(sandbox)
+		n.CreateTask(taskIn(test.name, "of-"+test.name, shell("step", "true")))
+		got := n.AwaitSandbox(test.name, v1alpha1.SandboxFailed).Status
 		if got.Reason != v1alpha1.SandboxReasonAllocationTimeout || got.Message == "" || got.PodName != "" || got.QueuePosition != nil {
 			t.Errorf("sandbox %s is %+v, want reason AllocationTimeout, a message and no pod", test.name, got)
 		}
-		failed := n.awaitEnd("of-" + test.name)
+		failed := n.AwaitEnd("of-" + test.name)
 		n.wantFailed(failed, v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
 		wantWords(t, failed.Status.Message, v1alpha1.SandboxReasonAllocationTimeout)
 	}
 
 	// Who has no timeout gets the next pod; those that gave up do not.
-	n.awaitSandbox("patient", v1alpha1.SandboxPending)
-	if err := n.sandboxes().Delete(t.Context(), "holder", deleteNow); err != nil {
+	n.AwaitSandbox("patient", v1alpha1.SandboxPending)
+	if err := n.Sandboxes().Delete(t.Context(), "holder", deleteNow); err != nil {
 		t.Fatal(err)
 	}
-	n.awaitSandbox("patient", v1alpha1.SandboxReady)
-	n.awaitSandbox("at-once", v1alpha1.SandboxFailed)
+	n.AwaitSandbox("patient", v1alpha1.SandboxReady)
+	n.AwaitSandbox("at-once", v1alpha1.SandboxFailed)
 }
 
 // TestAllocationTimeoutOfThePool holds for sandboxes without their own, also if it
@@ -120,46 +120,46 @@ func TestAllocationTimeout(t *testing.T) {
 func TestAllocationTimeoutOfThePool(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.createPool(hostPool("pool", 0))
-	n.createSandbox(sandboxOf("x", "pool"))
+	n.CreatePool(hostPool("pool", 0))
+	n.CreateSandbox(sandboxOf("x", "pool"))
 	own := sandboxOf("own", "pool")
 	own.Spec.AllocationTimeoutSeconds = ptr.To(int32(3600))
-	n.createSandbox(own)
-	if _, err := n.pools().Patch(t.Context(), "pool", types.MergePatchType, []byte(`{"spec":{"allocationTimeoutSeconds":1}}`), patchNow); err != nil {
+	n.CreateSandbox(own)
+	if _, err := n.Pools().Patch(t.Context(), "pool", types.MergePatchType, []byte(`{"spec":{"allocationTimeoutSeconds":1}}`), patchNow); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.awaitSandbox("x", v1alpha1.SandboxFailed).Status; got.Reason != v1alpha1.SandboxReasonAllocationTimeout {
+	if got := n.AwaitSandbox("x", v1alpha1.SandboxFailed).Status; got.Reason != v1alpha1.SandboxReasonAllocationTimeout {
 		t.Errorf("the sandbox is %+v, want reason AllocationTimeout", got)
 	}
-	n.awaitSandbox("own", v1alpha1.SandboxPending)
+	n.AwaitSandbox("own", v1alpha1.SandboxPending)
 }
 
 func TestDeletedSandboxFailsItsTasks(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
-	n.createSandbox(sandboxOf("x", "pool"))
+	n.FillPool(hostPool("pool", 1))
+	n.CreateSandbox(sandboxOf("x", "pool"))
 	task := taskIn("x", "long", shell("step", "sleep 250"))
 	task.Spec.Retries, task.Spec.RetryPolicy = 3, v1alpha1.RetryAlways
-	n.createTask(task)
-	n.createTask(taskIn("x", "behind", shell("step", "true")))
-	pod := n.awaitRunning("long").Status.PodName
-	if err := n.sandboxes().Delete(t.Context(), "x", deleteNow); err != nil {
+	n.CreateTask(task)
+	n.CreateTask(taskIn("x", "behind", shell("step", "true")))
+	pod := n.AwaitRunning("long").Status.PodName
+	if err := n.Sandboxes().Delete(t.Context(), "x", deleteNow); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"long", "behind"} {
-		failed := n.awaitEnd(name)
+		failed := n.AwaitEnd(name)
 		n.wantFailed(failed, v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
 		wantWords(t, failed.Status.Message, `"x"`, "deleted")
 	}
 	n.awaitPods("the pod gone", func(pods map[string]types.UID) bool { return pods[pod] == "" })
 
 	// A sandbox of the same name is another one.
-	n.createSandbox(sandboxOf("x", "pool"))
-	n.awaitSandbox("x", v1alpha1.SandboxReady)
-	n.output("x", "true")
+	n.CreateSandbox(sandboxOf("x", "pool"))
+	n.AwaitSandbox("x", v1alpha1.SandboxReady)
+	n.Output("x", "true")
 	for _, name := range []string{"long", "behind"} {
-		n.wantFailed(n.awaitEnd(name), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
 	}
 }
 
@@ -168,28 +168,28 @@ func TestDeletedSandboxFailsItsTasks(t *testing.T) {
 func TestDeletedPoolLeavesSandboxesBe(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 2))
-	sandbox := n.createSandbox(sandboxOf("x", "pool"))
-	n.awaitPool("pool", 2)
-	n.output("x", "echo kept >note")
-	if err := n.pools().Delete(t.Context(), "pool", deleteNow); err != nil {
+	n.FillPool(hostPool("pool", 2))
+	sandbox := n.CreateSandbox(sandboxOf("x", "pool"))
+	n.AwaitPool("pool", 2)
+	n.Output("x", "echo kept >note")
+	if err := n.Pools().Delete(t.Context(), "pool", deleteNow); err != nil {
 		t.Fatal(err)
 	}
 	n.awaitPods("the pod in use and no other", func(pods map[string]types.UID) bool {
 		return len(pods) == 1 && pods[sandbox.Status.PodName] == sandbox.Status.PodUID
 	})
-	if got := n.output("x", "cat note"); got != "kept\n" {
+	if got := n.Output("x", "cat note"); got != "kept\n" {
 		t.Errorf("the sandbox in use has %q", got)
 	}
-	if waits := n.createSandbox(sandboxOf("waits", "pool")); waits.Status.Phase != v1alpha1.SandboxPending {
+	if waits := n.CreateSandbox(sandboxOf("waits", "pool")); waits.Status.Phase != v1alpha1.SandboxPending {
 		t.Errorf("a sandbox of the deleted pool is %+v, want Pending", waits.Status)
 	}
-	if err := n.sandboxes().Delete(t.Context(), "x", deleteNow); err != nil {
+	if err := n.Sandboxes().Delete(t.Context(), "x", deleteNow); err != nil {
 		t.Fatal(err)
 	}
 	n.awaitPods("no pod", func(pods map[string]types.UID) bool { return len(pods) == 0 })
 
 	// A pool of the same name serves who waits.
-	n.createPool(hostPool("pool", 1))
-	n.awaitSandbox("waits", v1alpha1.SandboxReady)
+	n.CreatePool(hostPool("pool", 1))
+	n.AwaitSandbox("waits", v1alpha1.SandboxReady)
 }

@@ -48,14 +48,14 @@ func mustValue(t *testing.T, samples testutil.Metrics, name string, label ...str
 func TestMetricsOfStorage(t *testing.T) {
 	t.Parallel()
 	s := startServer(t, "--storage-retention=200ms")
-	n := &tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	before := s.mustScrape(t)
 	const pools = 20
 	for i := range pools {
-		n.createPool(hostPool(fmt.Sprintf("pool-%d", i), 0))
+		n.CreatePool(hostPool(fmt.Sprintf("pool-%d", i), 0))
 	}
 	n.awaitNewestRevision()
-	n.awaitCompacted(n.createPool(hostPool("last", 0)).ResourceVersion)
+	n.awaitCompacted(n.CreatePool(hostPool("last", 0)).ResourceVersion)
 	after := s.mustScrape(t)
 
 	wantCounted(t, before, after)
@@ -102,9 +102,9 @@ func TestMetricsOfStorage(t *testing.T) {
 // awaitNewestRevision waits until the metric of the revision is that of the
 // newest pool: the scheduler writes, too, until it has nothing more to say.
 func (n *tenant) awaitNewestRevision() {
-	n.t.Helper()
-	eventually(n.t, "the revision is that of the last write", func(ctx context.Context) error {
-		list, err := n.pools().List(ctx, everything)
+	n.T.Helper()
+	eventually(n.T, "the revision is that of the last write", func(ctx context.Context) error {
+		list, err := n.Pools().List(ctx, everything)
 		if err != nil {
 			return err
 		}

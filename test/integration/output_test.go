@@ -44,7 +44,7 @@ func TestLargeOutputRunsOnce(t *testing.T) {
 		{"line-of-2-mb", `printf 'head '; head -c 2000000 /dev/zero | tr '\0' x; printf ' tail'`, 2000000 + 10},
 		{"lines-of-2-mb", `printf 'head '; yes 123456789 | head -c 2000000; printf ' tail'`, 2000000 + 10},
 	} {
-		done := n.succeed(taskIn("x", test.name, shell("step", "echo ran >>runs-"+test.name+"; "+test.script)))
+		done := n.Succeed(taskIn("x", test.name, shell("step", "echo ran >>runs-"+test.name+"; "+test.script)))
 		wantBounded(t, done, test.wrote, "head ", " tail")
 		if done.Status.Attempts != 1 {
 			t.Errorf("%s: %d attempts were made", test.name, done.Status.Attempts)
@@ -64,12 +64,12 @@ func TestHugeOutputCostsTheServerLittle(t *testing.T) {
 	s := startServer(t)
 	n := newTenant(t, s)
 	n.readySandboxes("x")
-	n.succeed(taskIn("x", "warm", shell("step", "echo warm")))
+	n.Succeed(taskIn("x", "warm", shell("step", "echo warm")))
 	resetPeak(t, s.PID())
 	before := procBytes(t, s.PID(), "VmRSS")
 
 	script := fmt.Sprintf("printf 'head '; yes 123456789 | head -c %d; printf ' tail'", chunk)
-	done := n.succeed(taskIn("x", "huge", shell("step", script)))
+	done := n.Succeed(taskIn("x", "huge", shell("step", script)))
 	wantBounded(t, done, chunk+10, "head ", " tail")
 	if grown := procBytes(t, s.PID(), "VmHWM") - before; grown >= most {
 		t.Errorf("the server grew by %d bytes, want less than %d", grown, most)
@@ -81,7 +81,7 @@ func TestOutputThatIsNoText(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
 	n.readySandboxes("x")
-	done := n.succeed(taskIn("x", "bytes", shell("step", `printf 'a\377\000b\303\266'`)))
+	done := n.Succeed(taskIn("x", "bytes", shell("step", `printf 'a\377\000b\303\266'`)))
 	if want := "a\uFFFD\x00b\u00f6"; done.Status.Stdout != want {
 		t.Errorf("stdout is %q, want %q", done.Status.Stdout, want)
 	}

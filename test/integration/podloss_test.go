@@ -16,18 +16,18 @@ import (
 func TestLostPodFailsItsSandbox(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
-	before := n.createSandbox(sandboxOf("x", "pool"))
-	n.awaitPool("pool", 1)
+	n.FillPool(hostPool("pool", 1))
+	before := n.CreateSandbox(sandboxOf("x", "pool"))
+	n.AwaitPool("pool", 1)
 	init := n.podInit("x")
 	running := taskIn("x", "runs", shell("step", "sleep 250"))
 	running.Spec.Retries = 1
-	n.createTask(running)
-	n.createTask(taskIn("x", "waits", shell("step", "true")))
-	n.awaitRunning("runs")
+	n.CreateTask(running)
+	n.CreateTask(taskIn("x", "waits", shell("step", "true")))
+	n.AwaitRunning("runs")
 	kill(t, init)
 
-	got := n.awaitSandbox("x", v1alpha1.SandboxFailed)
+	got := n.AwaitSandbox("x", v1alpha1.SandboxFailed)
 	if got.Status.Reason != v1alpha1.SandboxReasonPodLost || got.Status.Message == "" {
 		t.Errorf("the sandbox's status is %+v, want reason PodLost and a message", got.Status)
 	}
@@ -35,21 +35,21 @@ func TestLostPodFailsItsSandbox(t *testing.T) {
 		t.Errorf("the sandbox was given another pod: %s, it had %s", got.Status.PodName, before.Status.PodName)
 	}
 	// A sandbox has one pod and no other, so there is nothing to try again in.
-	lost := n.awaitEnd("runs")
+	lost := n.AwaitEnd("runs")
 	n.wantFailed(lost, v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure)
 	if lost.Status.Attempts != 1 {
 		t.Errorf("%d attempts were made, want 1", lost.Status.Attempts)
 	}
 	wantWords(t, lost.Status.Message, "x", "steps may have run")
-	n.wantFailed(n.awaitEnd("waits"), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
-	n.wantFailed(n.perform(taskIn("x", "late", shell("step", "true"))), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
-	n.awaitPool("pool", 1)
+	n.wantFailed(n.AwaitEnd("waits"), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+	n.wantFailed(n.Perform(taskIn("x", "late", shell("step", "true"))), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+	n.AwaitPool("pool", 1)
 }
 
 func TestPoolReplacesALostPod(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 2))
+	n.FillPool(hostPool("pool", 2))
 	before := n.pods()
 	if len(before) != 2 {
 		t.Fatalf("pods are %v, want 2", before)
@@ -65,10 +65,10 @@ func TestPoolReplacesALostPod(t *testing.T) {
 		}
 		return len(pods) == 2
 	})
-	n.awaitPool("pool", 2)
-	n.createSandbox(sandboxOf("x", "pool"))
-	n.awaitSandbox("x", v1alpha1.SandboxReady)
-	n.output("x", "true")
+	n.AwaitPool("pool", 2)
+	n.CreateSandbox(sandboxOf("x", "pool"))
+	n.AwaitSandbox("x", v1alpha1.SandboxReady)
+	n.Output("x", "true")
 }
 
 // sleeper returns the process with a mark that sleeps, once there is one.
@@ -89,22 +89,22 @@ func sleeper(t *testing.T, mark string) (pid int) {
 func TestLostPodIsRetriedOnAnother(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
+	n.FillPool(hostPool("pool", 1))
 	mark := rand.String(12)
 	// The step outlives a sleep that is killed, and no more.
 	step := shell("step", "sleep 250 || echo went on")
 	step.Env = map[string]string{markVariable: mark}
 	task := taskIn("", "one-shot", step)
 	task.Spec.PoolRef, task.Spec.Retries = "pool", 1
-	n.createTask(task)
-	first := n.awaitRunning("one-shot")
+	n.CreateTask(task)
+	first := n.AwaitRunning("one-shot")
 
 	namespace, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/pid", sleeper(t, mark)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	kill(t, initOf(t, namespace))
-	second := n.awaitTask("one-shot", "running again", func(task *v1alpha1.Task) error {
+	second := n.AwaitTask("one-shot", "running again", func(task *v1alpha1.Task) error {
 		if task.Status.State != v1alpha1.TaskRunning || task.Status.Attempts != 2 {
 			return fmt.Errorf("status is %s", describe(task))
 		}
@@ -114,26 +114,26 @@ func TestLostPodIsRetriedOnAnother(t *testing.T) {
 		t.Errorf("the second attempt is in sandbox %s and pod %s, as the first", second.Status.SandboxName, second.Status.PodName)
 	}
 	kill(t, sleeper(t, mark))
-	done := n.awaitEnd("one-shot")
+	done := n.AwaitEnd("one-shot")
 	if done.Status.State != v1alpha1.TaskSucceeded || done.Status.Attempts != 2 || done.Status.Stdout != "went on\n" {
 		t.Errorf("the task is %s, and wrote %q", describe(done), done.Status.Stdout)
 	}
-	n.awaitGone(first.Status.SandboxName)
-	n.awaitGone(second.Status.SandboxName)
-	n.awaitPool("pool", 1)
+	n.AwaitNoSandbox(first.Status.SandboxName)
+	n.AwaitNoSandbox(second.Status.SandboxName)
+	n.AwaitPool("pool", 1)
 }
 
 // TestLastLostPodFailsTheTask has no attempt left.
 func TestLastLostPodFailsTheTask(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 1))
+	n.FillPool(hostPool("pool", 1))
 	task := taskIn("", "one-shot", shell("step", "sleep 250"))
 	task.Spec.PoolRef = "pool"
-	n.createTask(task)
-	running := n.awaitRunning("one-shot")
+	n.CreateTask(task)
+	running := n.AwaitRunning("one-shot")
 	n.killPod(n.pods()[running.Status.PodName])
-	failed := n.awaitEnd("one-shot")
+	failed := n.AwaitEnd("one-shot")
 	n.wantFailed(failed, v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure)
 	if failed.Status.Attempts != 1 {
 		t.Errorf("%d attempts were made, want 1", failed.Status.Attempts)

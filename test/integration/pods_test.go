@@ -22,16 +22,16 @@ func (s *server) podsDir() string { return filepath.Join(s.data, "runtime", "pod
 // pods returns the UIDs, by name, of the pods that the server keeps for a
 // namespace, as the runtime's own files have them: also while no server runs.
 func (n *tenant) pods() map[string]types.UID {
-	n.t.Helper()
+	n.T.Helper()
 	entries, err := os.ReadDir(n.server.podsDir())
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	found := map[string]types.UID{}
 	for _, entry := range entries {
 		var record struct{ Pod podruntime.Pod }
 		ok := n.readPodFile(types.UID(entry.Name()), "pod.json", &record)
-		if ok && record.Pod.Namespace == n.namespace {
+		if ok && record.Pod.Namespace == n.Namespace {
 			found[record.Pod.Name] = record.Pod.UID
 		}
 	}
@@ -40,7 +40,7 @@ func (n *tenant) pods() map[string]types.UID {
 
 // readPodFile returns false if there is no such file, or no such pod any more.
 func (n *tenant) readPodFile(pod types.UID, name string, into any) bool {
-	n.t.Helper()
+	n.T.Helper()
 	content, err := os.ReadFile(filepath.Join(n.server.podsDir(), string(pod), name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false
@@ -49,7 +49,7 @@ func (n *tenant) readPodFile(pod types.UID, name string, into any) bool {
 		err = json.Unmarshal(content, into)
 	}
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	return true
 }
@@ -57,14 +57,14 @@ func (n *tenant) readPodFile(pod types.UID, name string, into any) bool {
 // killPod ends the first process of a pod, and so the pod, as a machine short
 // of memory or an administrator would.
 func (n *tenant) killPod(pod types.UID) {
-	n.t.Helper()
+	n.T.Helper()
 	var process struct {
 		PID int `json:"pid"`
 	}
 	if !n.readPodFile(pod, "process.json", &process) || process.PID <= 1 {
-		n.t.Fatalf("pod %s has no process", pod)
+		n.T.Fatalf("pod %s has no process", pod)
 	}
-	kill(n.t, process.PID)
+	kill(n.T, process.PID)
 }
 
 func kill(t *testing.T, pid int) {
@@ -76,8 +76,8 @@ func kill(t *testing.T, pid int) {
 
 // awaitPods waits until accept says nil of the pods of the namespace.
 func (n *tenant) awaitPods(what string, accept func(pods map[string]types.UID) bool) {
-	n.t.Helper()
-	eventually(n.t, what, func(context.Context) error {
+	n.T.Helper()
+	eventually(n.T, what, func(context.Context) error {
 		if pods := n.pods(); !accept(pods) {
 			return fmt.Errorf("pods are %v", pods)
 		}

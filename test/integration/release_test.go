@@ -15,19 +15,19 @@ func TestReleasedPodIsNobodysAgain(t *testing.T) {
 	n := newTenant(t, shared(t))
 	pool := hostPool("pool", 1)
 	pool.Spec.MaxPods = ptr.To(int32(1))
-	n.fillPool(pool)
-	first := n.createSandbox(sandboxOf("first", pool.Name))
-	n.output("first", "echo secret >/workspace/left; echo secret >/tmp/left")
+	n.FillPool(pool)
+	first := n.CreateSandbox(sandboxOf("first", pool.Name))
+	n.Output("first", "echo secret >/workspace/left; echo secret >/tmp/left")
 
-	n.createSandbox(sandboxOf("next", pool.Name))
-	if err := n.sandboxes().Delete(t.Context(), "first", deleteNow); err != nil {
+	n.CreateSandbox(sandboxOf("next", pool.Name))
+	if err := n.Sandboxes().Delete(t.Context(), "first", deleteNow); err != nil {
 		t.Fatal(err)
 	}
-	next := n.awaitSandbox("next", v1alpha1.SandboxReady)
+	next := n.AwaitSandbox("next", v1alpha1.SandboxReady)
 	if next.Status.PodUID == first.Status.PodUID || next.Status.PodName == first.Status.PodName {
 		t.Errorf("both sandboxes had pod %s", next.Status.PodName)
 	}
-	if got := n.output("next", "cat /workspace/left /tmp/left 2>/dev/null; true"); got != "" {
+	if got := n.Output("next", "cat /workspace/left /tmp/left 2>/dev/null; true"); got != "" {
 		t.Errorf("the next tenant reads %q", got)
 	}
 }

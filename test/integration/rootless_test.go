@@ -50,14 +50,14 @@ func TestOrdinaryUser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if skipped := lineWith(got.stdout, "an ordinary user may not make user namespaces here"); skipped != "" {
+	if skipped := lineWith(got.Stdout, "an ordinary user may not make user namespaces here"); skipped != "" {
 		t.Skip(skipped)
 	}
-	if got.code != 0 {
-		t.Errorf("exit code %d:\n%s%s", got.code, got.stdout, got.stderr)
+	if got.Code != 0 {
+		t.Errorf("exit code %d:\n%s%s", got.Code, got.Stdout, got.Stderr)
 	}
 	for _, name := range rootlessTests {
-		if !strings.Contains(got.stdout, "--- PASS: "+name+" ") {
+		if !strings.Contains(got.Stdout, "--- PASS: "+name+" ") {
 			t.Errorf("%s did not pass as user %d", name, ordinaryUser)
 		}
 	}

@@ -19,34 +19,34 @@ import (
 
 // sdkClient returns a client as a program would have it.
 func (n *tenant) sdkClient() versioned.Interface {
-	n.t.Helper()
+	n.T.Helper()
 	config, err := n.server.RESTConfig()
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	client, err := sdk.NewClient(config)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	return client
 }
 
 // session makes a session in the tenant's namespace, of a pool made for it.
 func (n *tenant) session(opts ...sdk.Option) *sdk.Session {
-	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), patience)
+	n.T.Helper()
+	ctx, cancel := context.WithTimeout(n.T.Context(), patience)
 	defer cancel()
 	client := n.sdkClient()
-	pools := sdk.NewPools(client, n.namespace)
+	pools := sdk.NewPools(client, n.Namespace)
 	if _, err := pools.Create(ctx, sdk.NewPool("pool", "host", 1)); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	if _, err := pools.WaitReady(ctx, "pool"); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	session, err := sdk.NewSession(ctx, client, "pool", append(opts, sdk.WithNamespace(n.namespace))...)
+	session, err := sdk.NewSession(ctx, client, "pool", append(opts, sdk.WithNamespace(n.Namespace))...)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	return session
 }
@@ -91,7 +91,7 @@ func TestExecuteOutlivesAKill(t *testing.T) {
 	if err := session.Close(); err != nil {
 		t.Error(err)
 	}
-	n.awaitGone(session.Name())
+	n.AwaitNoSandbox(session.Name())
 }
 
 // TestSessionsOutliveRestarts has sessions at work all the time while the server
@@ -103,7 +103,7 @@ func TestSessionsOutliveRestarts(t *testing.T) {
 	s := startServer(t)
 	n := newTenant(t, s)
 	client := n.sdkClient()
-	n.fillPool(hostPool("pool", workers))
+	n.FillPool(hostPool("pool", workers))
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
 
@@ -114,7 +114,7 @@ func TestSessionsOutliveRestarts(t *testing.T) {
 	for range workers {
 		group.Go(func() error {
 			for {
-				count, err := workInSession(ctx, client, n.namespace)
+				count, err := workInSession(ctx, client, n.Namespace)
 				mu.Lock()
 				executed += count
 				mu.Unlock()
@@ -156,7 +156,7 @@ func TestSessionsOutliveRestarts(t *testing.T) {
 		t.Error(err)
 	}
 	eventually(t, "no sandboxes", func(ctx context.Context) error {
-		list, err := n.sandboxes().List(ctx, everything)
+		list, err := n.Sandboxes().List(ctx, everything)
 		if err == nil && len(list.Items) > 0 {
 			err = fmt.Errorf("there are %d", len(list.Items))
 		}
@@ -190,14 +190,14 @@ func workInSession(ctx context.Context, client versioned.Interface, namespace st
 func TestSessionNobodyClosesGoes(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.awaitGone(n.session(sdk.WithIdleTimeout(time.Second)).Name())
+	n.AwaitNoSandbox(n.session(sdk.WithIdleTimeout(time.Second)).Name())
 }
 
 func TestImageThatCannotBeHadEndsTheWait(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
 	client := n.sdkClient()
-	pools := sdk.NewPools(client, n.namespace)
+	pools := sdk.NewPools(client, n.Namespace)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	if _, err := pools.Create(ctx, sdk.NewPool("pool", "oci-archive:/nowhere/image.tar", 1)); err != nil {
@@ -210,7 +210,7 @@ func TestImageThatCannotBeHadEndsTheWait(t *testing.T) {
 		wantWords(t, err.Error(), "/nowhere/image.tar")
 	}
 	failed = nil
-	if _, err := sdk.NewSession(ctx, client, "pool", sdk.WithNamespace(n.namespace)); !errors.As(err, &failed) {
+	if _, err := sdk.NewSession(ctx, client, "pool", sdk.WithNamespace(n.Namespace)); !errors.As(err, &failed) {
 		t.Errorf("error %v, want a %T", err, failed)
 	}
 }

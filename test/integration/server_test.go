@@ -8,14 +8,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
 	"arl.io/arl/pkg/generated/clientset/versioned"
+	"arl.io/arl/test/cli"
 	"arl.io/arl/test/harness"
 )
 
@@ -164,25 +163,19 @@ func (s *server) remove() error {
 // storage is the directory of the database.
 func (s *server) storage() string { return filepath.Join(s.data, "storage") }
 
-// outcome is what became of a command.
-type outcome struct {
-	stdout, stderr string
-	code           int
-}
-
 // runToEnd runs a command that ends by itself.
-func runToEnd(ctx context.Context, command *exec.Cmd) (outcome, error) {
+func runToEnd(ctx context.Context, command *exec.Cmd) (cli.Outcome, error) {
 	var stdout, stderr bytes.Buffer
 	command.Stdout, command.Stderr = &stdout, &stderr
 	err := command.Run()
 	if ctx.Err() != nil {
-		return outcome{}, fmt.Errorf("%s: %w\n%s%s", command, ctx.Err(), &stdout, &stderr)
+		return cli.Outcome{}, fmt.Errorf("%s: %w\n%s%s", command, ctx.Err(), &stdout, &stderr)
 	}
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		return outcome{}, fmt.Errorf("%s: %w", command, err)
+		return cli.Outcome{}, fmt.Errorf("%s: %w", command, err)
 	}
-	return outcome{stdout: stdout.String(), stderr: stderr.String(), code: command.ProcessState.ExitCode()}, nil
+	return cli.Outcome{Stdout: stdout.String(), Stderr: stderr.String(), Code: command.ProcessState.ExitCode()}, nil
 }
 
 // refuse runs the server on its data directory, expects it to give up by
@@ -196,32 +189,8 @@ func (s *server) refuse(t *testing.T, args ...string) string {
 	if err != nil {
 		t.Fatalf("the server should have refused to start: %v", err)
 	}
-	if got.code == 0 {
-		t.Errorf("exit code 0, want another: %s", got.stderr)
+	if got.Code == 0 {
+		t.Errorf("exit code 0, want another: %s", got.Stderr)
 	}
-	return got.stdout + got.stderr
-}
-
-// eventually waits until check returns nil. The error of the last check says
-// what was still missing.
-func eventually(t *testing.T, what string, check func(ctx context.Context) error) {
-	t.Helper()
-	last := errors.New("never checked")
-	err := wait.PollUntilContextTimeout(t.Context(), pollInterval, patience, true, func(ctx context.Context) (bool, error) {
-		last = check(ctx)
-		return last == nil, nil
-	})
-	if err != nil {
-		t.Fatalf("%s: not within %s: %v", what, patience, last)
-	}
-}
-
-// wantWords fails unless all words are in text.
-func wantWords(t *testing.T, text string, words ...string) {
-	t.Helper()
-	for _, word := range words {
-		if !strings.Contains(text, word) {
-			t.Errorf("no %q in:\n%s", word, text)
-		}
-	}
+	return got.Stdout + got.Stderr
 }

@@ -32,10 +32,10 @@ func TestSecondServerOnADirectoryIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if purge.code == 0 {
+	if purge.Code == 0 {
 		t.Error("purge of a running server's directory exits with 0")
 	}
-	wantWords(t, purge.stderr, "a server uses "+s.data)
+	wantWords(t, purge.Stderr, "a server uses "+s.data)
 }
 
 // get asks for a path as whoever the config is.
@@ -161,13 +161,13 @@ func TestBadFlagsAreNamed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if got.code == 0 {
+			if got.Code == 0 {
 				t.Error("exit code 0, want another")
 			}
-			if got.stdout != "" || strings.Contains(got.stderr, "goroutine ") {
-				t.Errorf("it says %q and %q", got.stdout, got.stderr)
+			if got.Stdout != "" || strings.Contains(got.Stderr, "goroutine ") {
+				t.Errorf("it says %q and %q", got.Stdout, got.Stderr)
 			}
-			wantWords(t, got.stderr, tt.words...)
+			wantWords(t, got.Stderr, tt.words...)
 			if _, err := os.Stat(data); !os.IsNotExist(err) {
 				t.Errorf("a refused server has made %s: %v", data, err)
 			}
@@ -181,22 +181,22 @@ func TestSIGTERMLeavesTasksRunning(t *testing.T) {
 	t.Parallel()
 	s := startServer(t)
 	n := newTenant(t, s)
-	n.fillPool(hostPool("pool", 1))
+	n.FillPool(hostPool("pool", 1))
 	sandbox := sandboxOf("x", "pool")
 	sandbox.Spec.MaxConcurrentTasks = ptr.To(int32(2))
-	n.createSandbox(sandbox)
+	n.CreateSandbox(sandbox)
 	mark := rand.String(16)
 	step := shell("step", "echo begun >>log; until [ -e go ]; do sleep 0.05; done; cat log")
 	step.Env = map[string]string{markVariable: mark}
-	n.createTask(taskIn("x", "waits", step))
-	n.awaitRunning("waits")
+	n.CreateTask(taskIn("x", "waits", step))
+	n.AwaitRunning("waits")
 	eventually(t, "the step's process", func(context.Context) error {
 		if len(marked(t, mark)) == 0 {
 			return fmt.Errorf("no process has the mark")
 		}
 		return nil
 	})
-	watch, err := n.tasks().Watch(t.Context(), everything)
+	watch, err := n.Tasks().Watch(t.Context(), everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,8 +215,8 @@ func TestSIGTERMLeavesTasksRunning(t *testing.T) {
 		t.Error("the step has ended with the server")
 	}
 	s.mustStart(t)
-	n.output("x", "touch go")
-	done := n.awaitEnd("waits")
+	n.Output("x", "touch go")
+	done := n.AwaitEnd("waits")
 	if done.Status.State != v1alpha1.TaskSucceeded || done.Status.Stdout != "begun\n" || done.Status.Attempts != 1 {
 		t.Errorf("the task is %s, wrote %q", describe(done), done.Status.Stdout)
 	}

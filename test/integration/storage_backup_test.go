@@ -23,10 +23,11 @@ import (
 	"k8s.io/client-go/rest"
 
 	"arl.io/arl/pkg/storage/kv"
+	"arl.io/arl/test/cli"
 )
 
 // storageCommand runs "arl-apiserver storage" to its end.
-func storageCommand(t *testing.T, args ...string) outcome {
+func storageCommand(t *testing.T, args ...string) cli.Outcome {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -41,20 +42,20 @@ func storageCommand(t *testing.T, args ...string) outcome {
 func mustStorage(t *testing.T, args ...string) string {
 	t.Helper()
 	got := storageCommand(t, args...)
-	if got.code != 0 {
-		t.Fatalf("storage %v: exit code %d: %s%s", args, got.code, got.stdout, got.stderr)
+	if got.Code != 0 {
+		t.Fatalf("storage %v: exit code %d: %s%s", args, got.Code, got.Stdout, got.Stderr)
 	}
-	return got.stdout
+	return got.Stdout
 }
 
 // storageFails runs a storage command that must exit with 1 and say the words.
 func storageFails(t *testing.T, args []string, words ...string) {
 	t.Helper()
 	got := storageCommand(t, args...)
-	if got.code != 1 {
-		t.Errorf("storage %v: exit code %d, want 1: %s%s", args, got.code, got.stdout, got.stderr)
+	if got.Code != 1 {
+		t.Errorf("storage %v: exit code %d, want 1: %s%s", args, got.Code, got.Stdout, got.Stderr)
 	}
-	wantWords(t, got.stdout+got.stderr, words...)
+	wantWords(t, got.Stdout+got.Stderr, words...)
 }
 
 // TestInformersSurviveBackupWipeRestore takes a backup while many write, lets
@@ -66,7 +67,7 @@ func TestInformersSurviveBackupWipeRestore(t *testing.T) {
 	s := n.server
 	kept := map[string]types.UID{} // what no scribbler touches
 	for i := range 20 {
-		pool := n.createPool(hostPool(fmt.Sprintf("kept-%d", i), 0))
+		pool := n.CreatePool(hostPool(fmt.Sprintf("kept-%d", i), 0))
 		kept[pool.Name] = pool.UID
 	}
 	held := watchTenant(t, n)
@@ -76,8 +77,8 @@ func TestInformersSurviveBackupWipeRestore(t *testing.T) {
 	group, _ := errgroup.WithContext(t.Context())
 	group.Go(func() error {
 		got, err := runToEnd(t.Context(), exec.CommandContext(t.Context(), binary(), "storage", "backup", "--data-dir", s.data, "--output", backup))
-		if err == nil && got.code != 0 {
-			err = errors.New(got.stderr)
+		if err == nil && got.Code != 0 {
+			err = errors.New(got.Stderr)
 		}
 		return err
 	})
@@ -86,17 +87,17 @@ func TestInformersSurviveBackupWipeRestore(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.scribble(500)
-	n.createPool(hostPool("after-the-backup", 0))
+	n.CreatePool(hostPool("after-the-backup", 0))
 	n.awaitInSync(held)
 	for _, what := range []string{"restore", "second restore of the same backup"} {
 		n.loseAndRestore(held, backup)
-		if _, err := n.pools().Get(t.Context(), "after-the-backup", getNow); !apierrors.IsNotFound(err) {
+		if _, err := n.Pools().Get(t.Context(), "after-the-backup", getNow); !apierrors.IsNotFound(err) {
 			t.Errorf("%s: a pool that was made after the backup is there: %v", what, err)
 		}
 		n.scribble(200)
 	}
 	for name, want := range kept {
-		pool, err := n.pools().Get(t.Context(), name, getNow)
+		pool, err := n.Pools().Get(t.Context(), name, getNow)
 		if err != nil || pool.UID != want {
 			t.Errorf("%s has UID %s, want %s: %v", name, pool.UID, want, err)
 		}
@@ -107,29 +108,29 @@ func TestInformersSurviveBackupWipeRestore(t *testing.T) {
 // Then the server has exactly what is in it, and so have the informers, and
 // resource versions are above all that were given out before.
 func (n *tenant) loseAndRestore(held *informers, backup string) {
-	n.t.Helper()
+	n.T.Helper()
 	s := n.server
-	lost, err := n.pools().List(n.t.Context(), everything)
+	lost, err := n.Pools().List(n.T.Context(), everything)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	s.mustKill(n.t)
+	s.mustKill(n.T)
 	if err := os.RemoveAll(s.storage()); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	wantWords(n.t, mustStorage(n.t, "restore", "--input", backup, "--data-dir", s.data), "restored", "all kubeconfigs go on working")
-	restored := storedNames(n.t, s)
-	s.mustStart(n.t)
-	listed, err := n.versions(n.t.Context())
+	wantWords(n.T, mustStorage(n.T, "restore", "--input", backup, "--data-dir", s.data), "restored", "all kubeconfigs go on working")
+	restored := storedNames(n.T, s)
+	s.mustStart(n.T)
+	listed, err := n.versions(n.T.Context())
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	if diff := gocmp.Diff(restored, slices.Sorted(maps.Keys(listed))); diff != "" {
-		n.t.Errorf("objects (-restored +listed):\n%s", diff)
+		n.T.Errorf("objects (-restored +listed):\n%s", diff)
 	}
 	// A new write tells when informers have caught up with the restored server.
-	created := n.createPool(hostPool("after-the-restore", 0))
-	wantNewer(n.t, created.ResourceVersion, lost.ResourceVersion)
+	created := n.CreatePool(hostPool("after-the-restore", 0))
+	wantNewer(n.T, created.ResourceVersion, lost.ResourceVersion)
 	n.awaitInSync(held)
 }
 
@@ -164,14 +165,14 @@ func wantNewer(t *testing.T, version, than string) {
 func TestRestoreIntoANewDirectory(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, startServer(t))
-	want := n.createPool(hostPool("carried-over", 0))
+	want := n.CreatePool(hostPool("carried-over", 0))
 	backup := filepath.Join(n.server.dir, "backup")
 	wantWords(t, mustStorage(t, "backup", "--data-dir", n.server.data, "--output", backup), "backed up revision", "1 objects")
 
 	other := ownServer(t)
 	wantWords(t, mustStorage(t, "restore", "--input", backup, "--data-dir", other.data), "1 objects", "new certificates", "--standalone --data-dir "+other.data)
 	other.mustStart(t)
-	got, err := (&tenant{t: t, server: other, namespace: n.namespace}).pools().Get(t.Context(), want.Name, getNow)
+	got, err := tenantIn(t, other, n.Namespace).Pools().Get(t.Context(), want.Name, getNow)
 	if err != nil || got.UID != want.UID {
 		t.Errorf("restored %s, want %s: %v", got.UID, want.UID, err)
 	}
@@ -184,10 +185,10 @@ func TestBackupOfAStoppedServer(t *testing.T) {
 	makeDatabase(t, s)
 	before := checksums(t, s.data)
 	taken := storageCommand(t, "backup", "--data-dir", s.data, "--offline", "--output", "-")
-	if taken.code != 0 {
-		t.Fatal(taken.stderr)
+	if taken.Code != 0 {
+		t.Fatal(taken.Stderr)
 	}
-	wantWords(t, taken.stderr, "backed up revision")
+	wantWords(t, taken.Stderr, "backed up revision")
 	wantWords(t, mustStorage(t, "stats", "--data-dir", s.data, "--offline"), "warmpools.arl.io", "state.db")
 	if after := checksums(t, s.data); fmt.Sprint(after) != fmt.Sprint(before) {
 		t.Errorf("reading changed files:\n%v\n%v", before, after)
@@ -195,13 +196,13 @@ func TestBackupOfAStoppedServer(t *testing.T) {
 
 	restored := ownServer(t)
 	input := filepath.Join(s.dir, "input")
-	mustWrite(t, input, []byte(taken.stdout))
+	mustWrite(t, input, []byte(taken.Stdout))
 	wantWords(t, mustStorage(t, "verify", "--backup", input), "the backup is whole")
 	mustStorage(t, "restore", "--input", input, "--data-dir", restored.data)
 	restored.mustStart(t)
-	n := tenant{t: t, server: restored, namespace: "default"}
+	n := tenantIn(t, restored, "default")
 	for _, name := range []string{foldedName, loggedName} {
-		if _, err := n.pools().Get(t.Context(), name, getNow); err != nil {
+		if _, err := n.Pools().Get(t.Context(), name, getNow); err != nil {
 			t.Error(err)
 		}
 	}
@@ -230,11 +231,11 @@ func TestBackupsAreBounded(t *testing.T) {
 			t.Errorf("%s is left behind: %v", path, err)
 		}
 	}
-	n.createPool(hostPool("meanwhile", 0))
+	n.CreatePool(hostPool("meanwhile", 0))
 	cancel()
 	eventually(t, "the two backups ended with their clients", func(context.Context) error {
-		if got := storageCommand(t, "backup", "--data-dir", n.server.data, "--output", output); got.code != 0 {
-			return errors.New(got.stderr)
+		if got := storageCommand(t, "backup", "--data-dir", n.server.data, "--output", output); got.Code != 0 {
+			return errors.New(got.Stderr)
 		}
 		return nil
 	})
@@ -242,11 +243,11 @@ func TestBackupsAreBounded(t *testing.T) {
 
 // createBulky creates so many pools of 200 KB.
 func (n *tenant) createBulky(count int) {
-	n.t.Helper()
+	n.T.Helper()
 	for i := range count {
 		pool := hostPool(fmt.Sprintf("bulky-%d", i), 0)
 		pool.Annotations = map[string]string{"bulk": bulky(i)}
-		n.createPool(pool)
+		n.CreatePool(pool)
 	}
 }
 

@@ -49,16 +49,16 @@ func TestCompactShrinks(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t, "--storage-retention=100ms")
 	s.mustStart(t)
-	n := tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	n.createBulky(300)
 	for i := range 298 {
-		if err := n.pools().Delete(t.Context(), fmt.Sprintf("bulky-%d", i), deleteNow); err != nil {
+		if err := n.Pools().Delete(t.Context(), fmt.Sprintf("bulky-%d", i), deleteNow); err != nil {
 			t.Fatal(err)
 		}
 	}
 	// History that is kept for watches is not removed.
-	n.awaitCompacted(n.createPool(hostPool("marker", 0)).ResourceVersion)
-	if err := n.pools().Delete(t.Context(), "marker", deleteNow); err != nil {
+	n.awaitCompacted(n.CreatePool(hostPool("marker", 0)).ResourceVersion)
+	if err := n.Pools().Delete(t.Context(), "marker", deleteNow); err != nil {
 		t.Fatal(err)
 	}
 	s.mustStop(t)
@@ -69,10 +69,10 @@ func TestCompactShrinks(t *testing.T) {
 	}
 	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 2 objects")
 	s.mustStart(t)
-	if got, err := n.pools().List(t.Context(), everything); err != nil || len(got.Items) != 2 {
+	if got, err := n.Pools().List(t.Context(), everything); err != nil || len(got.Items) != 2 {
 		t.Errorf("%d pools are left, want 2: %v", len(got.Items), err)
 	}
-	n.createPool(hostPool("new", 0))
+	n.CreatePool(hostPool("new", 0))
 }
 
 func storageSize(t *testing.T, s *server) (size int64) {
@@ -213,10 +213,10 @@ func TestForeignDirectory(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.code != 1 {
-			t.Errorf("%v: exit code %d, want 1", args, got.code)
+		if got.Code != 1 {
+			t.Errorf("%v: exit code %d, want 1", args, got.Code)
 		}
-		wantWords(t, got.stdout+got.stderr, s.data, "permission denied")
+		wantWords(t, got.Stdout+got.Stderr, s.data, "permission denied")
 	}
 	if diff := gocmp.Diff(before, checksums(t, s.data)); diff != "" {
 		t.Errorf("files changed (-before +after):\n%s", diff)
@@ -231,7 +231,7 @@ func TestStorageCommandsOnAFullDisk(t *testing.T) {
 	s := ownServer(t, "--storage-min-free=0")
 	mountSmall(t, s, 96<<20)
 	s.mustStart(t)
-	n := tenant{t: t, server: s, namespace: "default"}
+	n := tenantIn(t, s, "default")
 	n.createBulky(20)
 	elsewhere := filepath.Join(s.dir, "backup")
 	mustStorage(t, "backup", "--data-dir", s.data, "--output", elsewhere)
@@ -256,7 +256,7 @@ func TestStorageCommandsOnAFullDisk(t *testing.T) {
 	mustStorage(t, "compact", "--data-dir", s.data)
 	mustStorage(t, "restore", "--input", elsewhere, "--data-dir", other)
 	s.mustStart(t)
-	if got, err := n.pools().List(t.Context(), everything); err != nil || len(got.Items) != 20 {
+	if got, err := n.Pools().List(t.Context(), everything); err != nil || len(got.Items) != 20 {
 		t.Errorf("%d pools, want 20: %v", len(got.Items), err)
 	}
 }
@@ -298,8 +298,8 @@ func TestRestoreKilled(t *testing.T) {
 	wantWords(t, s.refuse(t), "a restore into "+s.storage()+" was cut short", "restore again")
 	mustStorage(t, "restore", "--input", backup, "--data-dir", s.data)
 	s.mustStart(t)
-	n := tenant{t: t, server: s, namespace: "default"}
-	if _, err := n.pools().Get(t.Context(), loggedName, getNow); err != nil {
+	n := tenantIn(t, s, "default")
+	if _, err := n.Pools().Get(t.Context(), loggedName, getNow); err != nil {
 		t.Error(err)
 	}
 }

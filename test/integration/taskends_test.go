@@ -16,7 +16,7 @@ func TestFinishedTaskGoesAfterItsTTL(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
 	n.readySandboxes("x")
-	n.succeed(taskIn("x", "kept", shell("step", "true")))
+	n.Succeed(taskIn("x", "kept", shell("step", "true")))
 	for name, ttl := range map[string]int32{"at-once": 0, "soon": 1} {
 		task := taskIn("x", name, shell("step", "echo "+name))
 		task.Spec.TTLSecondsAfterFinished = ptr.To(ttl)
@@ -29,7 +29,7 @@ func TestFinishedTaskGoesAfterItsTTL(t *testing.T) {
 			t.Errorf("task %s was deleted %s after its end, want not before %ds", name, age, ttl)
 		}
 	}
-	if _, err := n.tasks().Get(t.Context(), "kept", getNow); err != nil {
+	if _, err := n.Tasks().Get(t.Context(), "kept", getNow); err != nil {
 		t.Errorf("a task without a TTL: %v", err)
 	}
 }
@@ -37,13 +37,13 @@ func TestFinishedTaskGoesAfterItsTTL(t *testing.T) {
 // watchToDeletion creates a task and returns its last state, and when its
 // deletion was seen.
 func (n *tenant) watchToDeletion(task *v1alpha1.Task) (last *v1alpha1.Task, deletedAt time.Time) {
-	n.t.Helper()
-	created := n.createTask(task)
-	watcher, err := n.tasks().Watch(n.t.Context(), metav1.ListOptions{
+	n.T.Helper()
+	created := n.CreateTask(task)
+	watcher, err := n.Tasks().Watch(n.T.Context(), metav1.ListOptions{
 		ResourceVersion: created.ResourceVersion, FieldSelector: "metadata.name=" + task.Name,
 	})
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	defer watcher.Stop()
 	last = created
@@ -57,10 +57,10 @@ func (n *tenant) watchToDeletion(task *v1alpha1.Task) (last *v1alpha1.Task, dele
 			case watch.Deleted:
 				return last, time.Now()
 			default:
-				n.t.Fatalf("watch of task %s: %+v", task.Name, event)
+				n.T.Fatalf("watch of task %s: %+v", task.Name, event)
 			}
 		case <-deadline:
-			n.t.Fatalf("task %s was not deleted: %s", task.Name, describe(last))
+			n.T.Fatalf("task %s was not deleted: %s", task.Name, describe(last))
 		}
 	}
 }
@@ -71,25 +71,25 @@ func TestCancelledTaskEnds(t *testing.T) {
 	n.readySandboxes("x")
 	running := taskIn("x", "running", shell("step", "echo before; sleep 250"), shell("never", "true"))
 	running.Spec.Retries, running.Spec.RetryPolicy = 3, v1alpha1.RetryAlways
-	n.createTask(running)
-	n.createTask(taskIn("x", "pending", shell("step", "touch pending-ran")))
-	n.createTask(taskIn("x", "after", shell("step", "ls")))
-	n.awaitRunning("running")
+	n.CreateTask(running)
+	n.CreateTask(taskIn("x", "pending", shell("step", "touch pending-ran")))
+	n.CreateTask(taskIn("x", "after", shell("step", "ls")))
+	n.AwaitRunning("running")
 
 	for _, name := range []string{"pending", "running"} {
 		if err := n.cancel(name); err != nil {
 			t.Fatal(err)
 		}
-		n.wantFailed(n.awaitEnd(name), v1alpha1.TaskReasonCancelled, v1alpha1.FailureUser)
+		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonCancelled, v1alpha1.FailureUser)
 	}
-	ran := n.awaitEnd("running")
+	ran := n.AwaitEnd("running")
 	if ran.Status.Attempts != 1 || ran.Status.Stdout != "before\n" || ran.Status.Steps[1].State != v1alpha1.StepSkipped {
 		t.Errorf("the task that ran is %s, and wrote %q", describe(ran), ran.Status.Stdout)
 	}
-	if skipped := n.awaitEnd("pending"); skipped.Status.Attempts != 0 || skipped.Status.StartTime != nil {
+	if skipped := n.AwaitEnd("pending"); skipped.Status.Attempts != 0 || skipped.Status.StartTime != nil {
 		t.Errorf("the task that had not been started is %s", describe(skipped))
 	}
-	if after := n.awaitEnd("after"); after.Status.State != v1alpha1.TaskSucceeded || after.Status.Stdout != "" {
+	if after := n.AwaitEnd("after"); after.Status.State != v1alpha1.TaskSucceeded || after.Status.Stdout != "" {
 		t.Errorf("the task behind them is %s, and sees the files %q", describe(after), after.Status.Stdout)
 	}
 
@@ -97,8 +97,8 @@ func TestCancelledTaskEnds(t *testing.T) {
 	if err := n.cancel("after"); err != nil {
 		t.Fatal(err)
 	}
-	n.output("x", "true")
-	if after := n.awaitEnd("after"); after.Status.State != v1alpha1.TaskSucceeded {
+	n.Output("x", "true")
+	if after := n.AwaitEnd("after"); after.Status.State != v1alpha1.TaskSucceeded {
 		t.Errorf("a task that was cancelled after its end is %s", describe(after))
 	}
 }
@@ -107,14 +107,14 @@ func TestCancelledTaskEnds(t *testing.T) {
 func TestCancelWithoutASandbox(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.createPool(hostPool("pool", 0))
+	n.CreatePool(hostPool("pool", 0))
 	task := taskIn("", "one-shot", shell("step", "true"))
 	task.Spec.PoolRef = "pool"
-	n.createTask(task)
+	n.CreateTask(task)
 	if err := n.cancel("one-shot"); err != nil {
 		t.Fatal(err)
 	}
-	n.wantFailed(n.awaitEnd("one-shot"), v1alpha1.TaskReasonCancelled, v1alpha1.FailureUser)
+	n.wantFailed(n.AwaitEnd("one-shot"), v1alpha1.TaskReasonCancelled, v1alpha1.FailureUser)
 	n.awaitNoSandboxes()
 }
 
@@ -136,12 +136,12 @@ func TestFailedStepIsRetriedWhenAsked(t *testing.T) {
 		{"not-asked", v1alpha1.RetryInfrastructure, 2, 2, 1, v1alpha1.TaskFailed},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			n := &tenant{t: t, server: n.server, namespace: n.namespace}
+			n := tenantIn(t, n.server, n.Namespace)
 			// The first step runs again, too.
 			second := fmt.Sprintf(`[ "$(wc -l <%s)" -ge %d ] || exit 3; echo well`, test.name, test.needs)
 			task := taskIn("x", test.name, shell("first", "echo ran >>"+test.name), shell("second", second))
 			task.Spec.Retries, task.Spec.RetryPolicy = test.retries, test.policy
-			done := n.perform(task)
+			done := n.Perform(task)
 			if done.Status.State != test.state || done.Status.Attempts != test.attempts {
 				t.Errorf("the task is %s, want %s after %d attempts", describe(done), test.state, test.attempts)
 			}
@@ -150,7 +150,7 @@ func TestFailedStepIsRetriedWhenAsked(t *testing.T) {
 			} else if done.Status.Stdout != "well\n" || ptr.Deref(done.Status.ExitCode, -1) != 0 || done.Status.FailureClass != "" {
 				t.Errorf("of the last attempt is told %q: %s", done.Status.Stdout, describe(done))
 			}
-			if got := n.output("x", "wc -l <"+test.name); got != fmt.Sprintln(test.attempts) {
+			if got := n.Output("x", "wc -l <"+test.name); got != fmt.Sprintln(test.attempts) {
 				t.Errorf("the first step ran %q times, want %d", got, test.attempts)
 			}
 		})

@@ -21,26 +21,26 @@ func generationPool(strategy v1alpha1.UpdateStrategyType) *v1alpha1.WarmPool {
 
 // setTemplate changes the pool's image and generation.
 func (n *tenant) setTemplate(image string, generation int) {
-	n.t.Helper()
+	n.T.Helper()
 	patch := fmt.Sprintf(`{"spec":{"template":{"spec":{"containers":[{"name":"executor","image":%q,"env":[{"name":"GENERATION","value":"%d"}]}]}}}}`,
 		image, generation)
-	if _, err := n.pools().Patch(n.t.Context(), "pool", types.MergePatchType, []byte(patch), patchNow); err != nil {
-		n.t.Fatal(err)
+	if _, err := n.Pools().Patch(n.T.Context(), "pool", types.MergePatchType, []byte(patch), patchNow); err != nil {
+		n.T.Fatal(err)
 	}
 }
 
 // generation is what a sandbox says of the template its pod was made from.
 func (n *tenant) generation(sandbox string) string {
-	n.t.Helper()
-	n.awaitSandbox(sandbox, v1alpha1.SandboxReady)
-	return n.output(sandbox, `printf "$GENERATION"`)
+	n.T.Helper()
+	n.AwaitSandbox(sandbox, v1alpha1.SandboxReady)
+	return n.Output(sandbox, `printf "$GENERATION"`)
 }
 
 // poolStatus waits until a pool's status is as wanted.
 func (n *tenant) poolStatus(name, what string, accept func(*v1alpha1.WarmPool) bool) {
-	n.t.Helper()
-	eventually(n.t, "pool "+name+" "+what, func(ctx context.Context) error {
-		pool, err := n.pools().Get(ctx, name, getNow)
+	n.T.Helper()
+	eventually(n.T, "pool "+name+" "+what, func(ctx context.Context) error {
+		pool, err := n.Pools().Get(ctx, name, getNow)
 		if err != nil {
 			return err
 		}
@@ -63,9 +63,9 @@ func TestPodsFollowTheTemplate(t *testing.T) {
 		t.Run(string(strategy), func(t *testing.T) {
 			t.Parallel()
 			n := newTenant(t, shared(t))
-			n.fillPool(generationPool(strategy))
-			used := n.createSandbox(sandboxOf("used", "pool"))
-			n.awaitPool("pool", 2)
+			n.FillPool(generationPool(strategy))
+			used := n.CreateSandbox(sandboxOf("used", "pool"))
+			n.AwaitPool("pool", 2)
 			before := n.pods()
 
 			n.setTemplate("host", 2)
@@ -78,7 +78,7 @@ func TestPodsFollowTheTemplate(t *testing.T) {
 				}
 				return len(pods) == 3 && pods[used.Status.PodName] == used.Status.PodUID
 			})
-			n.createSandbox(sandboxOf("new", "pool"))
+			n.CreateSandbox(sandboxOf("new", "pool"))
 			if got := n.generation("new"); got != "2" {
 				t.Errorf("a new sandbox is of generation %q, want 2", got)
 			}
@@ -97,10 +97,10 @@ func TestTemplateThatCannotStart(t *testing.T) {
 	t.Run("OnReplenish", func(t *testing.T) {
 		t.Parallel()
 		n := newTenant(t, shared(t))
-		n.fillPool(generationPool(v1alpha1.UpdateOnReplenish))
+		n.FillPool(generationPool(v1alpha1.UpdateOnReplenish))
 		n.setTemplate(image, 2)
 		n.poolStatus("pool", "that tried", failing)
-		if sandbox := n.createSandbox(sandboxOf("x", "pool")); sandbox.Status.Phase != v1alpha1.SandboxReady {
+		if sandbox := n.CreateSandbox(sandboxOf("x", "pool")); sandbox.Status.Phase != v1alpha1.SandboxReady {
 			t.Errorf("a sandbox is %+v although old pods are idle", sandbox.Status)
 		}
 		if got := n.generation("x"); got != "1" {
@@ -112,7 +112,7 @@ func TestTemplateThatCannotStart(t *testing.T) {
 	t.Run("Recreate", func(t *testing.T) {
 		t.Parallel()
 		n := newTenant(t, shared(t))
-		n.fillPool(generationPool(v1alpha1.UpdateRecreate))
+		n.FillPool(generationPool(v1alpha1.UpdateRecreate))
 		before := n.pods()
 		n.setTemplate(image, 2)
 		n.awaitPods("no old pod", func(pods map[string]types.UID) bool {
@@ -123,9 +123,9 @@ func TestTemplateThatCannotStart(t *testing.T) {
 			}
 			return true
 		})
-		n.createSandbox(sandboxOf("x", "pool"))
+		n.CreateSandbox(sandboxOf("x", "pool"))
 		n.poolStatus("pool", "that tried", failing)
-		n.awaitSandbox("x", v1alpha1.SandboxPending)
+		n.AwaitSandbox("x", v1alpha1.SandboxPending)
 		n.setTemplate("host", 3)
 		if got := n.generation("x"); got != "3" {
 			t.Errorf("the sandbox is of generation %q, want 3", got)
@@ -147,17 +147,17 @@ func failing(pool *v1alpha1.WarmPool) bool {
 func TestScaledDownPoolLetsPodsGo(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.fillPool(hostPool("pool", 3))
+	n.FillPool(hostPool("pool", 3))
 	for _, replicas := range []int32{1, 2, 0} {
-		scale, err := n.pools().GetScale(t.Context(), "pool", getNow)
+		scale, err := n.Pools().GetScale(t.Context(), "pool", getNow)
 		if err != nil {
 			t.Fatal(err)
 		}
 		scale.Spec.Replicas = replicas
-		if _, err := n.pools().UpdateScale(t.Context(), "pool", scale, updateNow); err != nil {
+		if _, err := n.Pools().UpdateScale(t.Context(), "pool", scale, updateNow); err != nil {
 			t.Fatal(err)
 		}
-		n.awaitPool("pool", replicas)
+		n.AwaitPool("pool", replicas)
 		n.awaitPods(fmt.Sprintf("%d pods", replicas), func(pods map[string]types.UID) bool { return len(pods) == int(replicas) })
 	}
 }
