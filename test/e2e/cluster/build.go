@@ -30,6 +30,10 @@ var components = []component{
 	ofKubernetes("kube-proxy"),
 	ofKubernetes("kubelet"),
 	ofKubernetes("kubectl"),
+	{
+		name: enforcerName, pkg: "github.com/cloudnativelabs/kube-router/v2/cmd/kube-router",
+		dir: "enforcer", module: "github.com/cloudnativelabs/kube-router/v2",
+	},
 }
 
 func ofKubernetes(name string) component {
@@ -37,22 +41,25 @@ func ofKubernetes(name string) component {
 }
 
 // build builds the programs that are not there yet, of the versions that
-// components/go.mod asks for. The programs of other versions are kept.
+// the go.mod of their folder asks for. The programs of other versions are kept.
 func (c *Cluster) build(ctx context.Context) error {
 	root, err := output(ctx, "", "go", "list", "-m", "-f", "{{.Dir}}", "arl.io/arl/test/e2e")
 	if err != nil {
 		return fmt.Errorf("find the module of the tests: %w", err)
 	}
 	root = strings.TrimSpace(root)
-	versions, err := versionsOf(ctx, filepath.Join(root, "components"))
-	if err != nil {
-		return err
+	versions := map[string]map[string]string{}
+	for _, dir := range []string{"components", "enforcer"} {
+		if versions[dir], err = versionsOf(ctx, filepath.Join(root, dir)); err != nil {
+			return err
+		}
 	}
 	c.programs = map[string]string{}
 	for _, item := range components {
 		target := filepath.Join(c.config.Dir, "bin", item.name)
+		version := versions[item.dir][item.module]
 		if item.module != "" {
-			target += "-" + versions[item.module]
+			target += "-" + version
 		}
 		c.programs[item.name] = target
 		if item.module != "" { // what is ours is built each time, for it may have changed
@@ -61,10 +68,10 @@ func (c *Cluster) build(ctx context.Context) error {
 			}
 		}
 		begin := time.Now()
-		if err := compile(ctx, filepath.Join(root, item.dir), item.pkg, target, versions[item.module]); err != nil {
+		if err := compile(ctx, filepath.Join(root, item.dir), item.pkg, target, version); err != nil {
 			return fmt.Errorf("build %s: %w", item.name, err)
 		}
-		c.config.Logf("built %s %s: %s", item.name, versions[item.module], time.Since(begin).Round(time.Second))
+		c.config.Logf("built %s %s: %s", item.name, version, time.Since(begin).Round(time.Second))
 	}
 	return nil
 }

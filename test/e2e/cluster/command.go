@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,14 +76,4 @@ func (c *Cluster) Kubectl(ctx context.Context, user string, args ...string) (str
 		return "", err
 	}
 	return c.Exec(ctx, command.Program, append(command.Args, args...)...)
-}
-
-// Listen listens on a free port of the node, for servers in the test's own
-// process that pods and the control plane are to call.
-func (c *Cluster) Listen() (listener net.Listener, err error) {
-	err = c.ns.inside(func() error {
-		listener, err = net.Listen("tcp", net.JoinHostPort(NodeIP, "0"))
-		return err
-	})
-	return listener, err
 }

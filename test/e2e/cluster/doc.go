@@ -4,7 +4,9 @@
 // without a registry. It needs root.
 //
 // Kubernetes and etcd are built from their Go modules (../components) and kept
-// under .cache/e2e; containerd, runc, the CNI plugins and iptables are Debian's.
+// under .cache/e2e; containerd, runc, the CNI plugins, iptables and ipset are Debian's.
+//
+// NetworkPolicies take effect only while StartEnforcer says so.
 //
 // # How it leaves nothing behind
 //

@@ -21,6 +21,7 @@ var packages = []struct{ shows, name string }{
 	{"runc", "runc"},
 	{cniDir + "/bridge", "containernetworking-plugins"},
 	{"iptables", "iptables"},
+	{"ipset", "ipset"},
 	{"ip", "iproute2"},
 }
 
