@@ -1,5 +1,6 @@
 // Command probe is all that an image without a shell holds. It says what it is
-// told to, and speaks to the agents of pods with whatever credentials it finds.
+// told to, speaks to the agents of pods with whatever credentials it finds, and
+// tries what can be reached over the network.
 package main
 
 import (
@@ -29,8 +30,12 @@ func run(args []string) error {
 			return err
 		}
 		return call(args[1], certificate)
+	case len(args) > 1 && args[0] == "serve":
+		return serve(args[1:])
+	case len(args) > 1 && args[0] == "reach":
+		return reach(args[1:])
 	default:
-		return fmt.Errorf("say WORDS, or call ADDRESS [CERTIFICATE KEY], not %q", args)
+		return fmt.Errorf("say WORDS, call ADDRESS [CERTIFICATE KEY], serve PLACES, or reach PLACES, not %q", args)
 	}
 }
 
