@@ -22,6 +22,10 @@ import (
 // another way.
 const directTimeout = 2 * time.Second
 
+// listenTimeout is far above what a container's first process takes to listen.
+// Whoever refuses connections after that is not the agent but a network policy.
+const listenTimeout = 10 * time.Second
+
 // errForeign is a handshake with somebody else than the agent that is meant.
 var errForeign = errors.New("whoever answers at the pod's address is not the pod's agent: it has another key")
 
@@ -90,8 +94,9 @@ func (r *Runtime) dial(ctx context.Context, key podruntime.Key, address string, 
 		r.routed.Store(true)
 		return conn, nil
 	}
-	// Who refuses can be reached.
-	if r.routed.Load() || errors.Is(err, syscall.ECONNREFUSED) || ctx.Err() != nil {
+	// An agent that does not listen yet refuses, too.
+	early := errors.Is(err, syscall.ECONNREFUSED) && !r.shouldListen(key)
+	if r.routed.Load() || early || ctx.Err() != nil {
 		return nil, err
 	}
 	conn, tunnelErr := r.config.Tunneler.Dial(ctx, key.Namespace, key.Name, port)
@@ -100,6 +105,14 @@ func (r *Runtime) dial(ctx context.Context, key podruntime.Key, address string, 
 	}
 	r.tunnelled.Store(true)
 	return conn, nil
+}
+
+// shouldListen says that a pod's container has run for so long that its agent listens.
+func (r *Runtime) shouldListen(key podruntime.Key) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.pods[key]
+	return p != nil && !p.runsSince.IsZero() && r.config.Clock.Since(p.runsSince) >= listenTimeout
 }
 
 func dialDirect(ctx context.Context, address string) (net.Conn, error) {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	testingclock "k8s.io/utils/clock/testing"
 
 	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/agent/wire"
@@ -194,5 +195,26 @@ func TestRefusalIsNoReasonToTunnel(t *testing.T) {
 	failed := h.pod("a", podruntime.Failed, podruntime.ReasonStart)
 	if !strings.Contains(failed.Message, "connection refused") || through.dialled.Load() != 0 {
 		t.Errorf("%d tunnels; message: %q", through.dialled.Load(), failed.Message)
+	}
+}
+
+// TestRefusalOnTheWay has something refuse connections in the agent's place,
+// as network plugins do.
+func TestRefusalOnTheWay(t *testing.T) {
+	clock := testingclock.NewFakeClock(time.Now())
+	c := newCluster(t)
+	through := &tunneler{cluster: c}
+	h := startOn(t, c, func(config *Config) {
+		config.Reach, config.Tunneler, config.Clock = Auto, through, clock
+		config.direct = func(context.Context, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+	})
+	created := h.create("a")
+	c.run("a")
+	h.sweepUntil(clock, "the pod to be reached", "a", func(p podruntime.Pod) bool { return p.Phase == podruntime.Ready })
+	if err := h.echo("a", created.UID); err != nil {
+		t.Error(err)
+	}
+	if through.dialled.Load() == 0 {
+		t.Error("the agent was reached, and not through the tunnel")
 	}
 }
