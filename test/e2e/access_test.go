@@ -63,16 +63,16 @@ func TestRoles(t *testing.T) {
 			wantReview(t, client, namespace, "update", "sandboxes/status", false)
 
 			k := kubectlAs(t, user, namespace)
-			k.run(words("auth", "can-i", "list", "sandboxes.arl.io"), "yes")
+			k.Run(words("auth", "can-i", "list", "sandboxes.arl.io"), "yes")
 			answer, code := "no", 1
 			if test.write {
 				answer, code = "yes", 0
 			}
-			got := k.try("", "auth", "can-i", "create", "tasks.arl.io")
-			if got.code != code {
-				t.Errorf("kubectl auth can-i create tasks exits with %d, want %d", got.code, code)
+			got := k.Try("", "auth", "can-i", "create", "tasks.arl.io")
+			if got.Code != code {
+				t.Errorf("kubectl auth can-i create tasks exits with %d, want %d", got.Code, code)
 			}
-			wantWords(t, got.stdout, answer)
+			wantWords(t, got.Stdout, answer)
 		})
 	}
 }
@@ -102,11 +102,11 @@ func wantAllowed(ctx context.Context, client kubernetes.Interface, namespace, ve
 func TestForbidden(t *testing.T) {
 	n := newTenant(t)
 	direct := directly(t, n.user)
-	created, err := direct.ArlV1alpha1().Sandboxes(n.namespace).Create(t.Context(), sandboxOf("direct", "nowhere"), createNow)
+	created, err := direct.ArlV1alpha1().Sandboxes(n.Namespace).Create(t.Context(), sandboxOf("direct", "nowhere"), createNow)
 	if err != nil {
 		t.Fatalf("create a sandbox at our server itself: %v", err)
 	}
-	if got, err := n.sandboxes().Get(t.Context(), "direct", getNow); err != nil || got.UID != created.UID {
+	if got, err := n.Sandboxes().Get(t.Context(), "direct", getNow); err != nil || got.UID != created.UID {
 		t.Errorf("through kube-apiserver there is %v (%v), and %v was made directly", got.UID, err, created.UID)
 	}
 	const stranger = "stranger"
@@ -114,10 +114,10 @@ func TestForbidden(t *testing.T) {
 		"through kube-apiserver": arlClientOf(t, stranger), "directly": directly(t, stranger),
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := client.ArlV1alpha1().Sandboxes(n.namespace).Create(t.Context(), sandboxOf("x", "nowhere"), createNow)
-			wantRefusal(t, err, "create", "sandboxes", n.namespace)
-			_, err = client.ArlV1alpha1().Tasks(n.namespace).List(t.Context(), everything)
-			wantRefusal(t, err, "list", "tasks", n.namespace)
+			_, err := client.ArlV1alpha1().Sandboxes(n.Namespace).Create(t.Context(), sandboxOf("x", "nowhere"), createNow)
+			wantRefusal(t, err, "create", "sandboxes", n.Namespace)
+			_, err = client.ArlV1alpha1().Tasks(n.Namespace).List(t.Context(), everything)
+			wantRefusal(t, err, "list", "tasks", n.Namespace)
 		})
 	}
 	t.Run("without credentials", func(t *testing.T) {
@@ -127,7 +127,7 @@ func TestForbidden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = nobody.ArlV1alpha1().Tasks(n.namespace).List(t.Context(), everything)
+		_, err = nobody.ArlV1alpha1().Tasks(n.Namespace).List(t.Context(), everything)
 		if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
 			t.Errorf("a request without credentials got %v, want a refusal", err)
 		}

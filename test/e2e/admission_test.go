@@ -25,7 +25,7 @@ import (
 func TestAdmissionPolicy(t *testing.T) {
 	n := newTenant(t)
 	registry := clientOf(t, cluster.Admin).AdmissionregistrationV1()
-	name := "modest-" + n.namespace
+	name := "modest-" + n.Namespace
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
@@ -48,7 +48,7 @@ func TestAdmissionPolicy(t *testing.T) {
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicyBindingSpec{
 			PolicyName:        name,
 			ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
-			MatchResources:    &admissionregistrationv1.MatchResources{NamespaceSelector: onlyNamespace(n.namespace)},
+			MatchResources:    &admissionregistrationv1.MatchResources{NamespaceSelector: onlyNamespace(n.Namespace)},
 		},
 	}
 	if _, err := registry.ValidatingAdmissionPolicyBindings().Create(t.Context(), binding, createNow); err != nil {
@@ -60,15 +60,15 @@ func TestAdmissionPolicy(t *testing.T) {
 	important := sandboxOf("important", "nowhere")
 	important.Spec.Priority = 11
 	eventually(t, "the policy is enforced", func(ctx context.Context) error {
-		_, err := n.sandboxes().Create(ctx, important, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
+		_, err := n.Sandboxes().Create(ctx, important, metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}})
 		if apierrors.IsInvalid(err) && strings.Contains(err.Error(), "only the chosen few may be so important") {
 			return nil
 		}
 		return fmt.Errorf("a create got: %v", err)
 	})
-	n.createSandbox(sandboxOf("modest", "nowhere"))
+	n.CreateSandbox(sandboxOf("modest", "nowhere"))
 	manifest := strings.Replace(sandboxYAML("important", "nowhere"), "keepAlive: true", "priority: 11", 1)
-	n.kubectl().fail(manifest, words("create", "-f", "-"),
+	n.kubectl().Fail(manifest, words("create", "-f", "-"),
 		"ValidatingAdmissionPolicy '"+name+"'", "only the chosen few may be so important")
 }
 
@@ -77,7 +77,7 @@ func TestAdmissionWebhooks(t *testing.T) {
 	n := newTenant(t)
 	url, authority := serveWebhook(t)
 	registry := clientOf(t, cluster.Admin).AdmissionregistrationV1()
-	name := "hook-" + n.namespace
+	name := "hook-" + n.Namespace
 	config := func(path string) admissionregistrationv1.WebhookClientConfig {
 		return admissionregistrationv1.WebhookClientConfig{URL: ptr.To(url + path), CABundle: authority}
 	}
@@ -85,7 +85,7 @@ func TestAdmissionWebhooks(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Webhooks: []admissionregistrationv1.MutatingWebhook{{
 			Name: "mutate.e2e.arl.io", ClientConfig: config("/mutate"), AdmissionReviewVersions: []string{"v1"},
-			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), NamespaceSelector: onlyNamespace(n.namespace),
+			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), NamespaceSelector: onlyNamespace(n.Namespace),
 			Rules: []admissionregistrationv1.RuleWithOperations{ourRule("tasks")},
 		}},
 	}, createNow)
@@ -99,7 +99,7 @@ func TestAdmissionWebhooks(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: name},
 		Webhooks: []admissionregistrationv1.ValidatingWebhook{{
 			Name: "validate.e2e.arl.io", ClientConfig: config("/validate"), AdmissionReviewVersions: []string{"v1"},
-			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), NamespaceSelector: onlyNamespace(n.namespace),
+			SideEffects: ptr.To(admissionregistrationv1.SideEffectClassNone), NamespaceSelector: onlyNamespace(n.Namespace),
 			Rules: []admissionregistrationv1.RuleWithOperations{ourRule("tasks")},
 		}},
 	}, createNow)
@@ -112,11 +112,11 @@ func TestAdmissionWebhooks(t *testing.T) {
 	bad, good := taskIn("x", "bad", command("true", "true")), taskIn("x", "good", command("true", "true"))
 	eventually(t, "both webhooks are asked", func(ctx context.Context) error {
 		dry := metav1.CreateOptions{DryRun: []string{metav1.DryRunAll}}
-		_, err := n.tasks().Create(ctx, bad, dry)
+		_, err := n.Tasks().Create(ctx, bad, dry)
 		if err == nil || !strings.Contains(err.Error(), `admission webhook "validate.e2e.arl.io" denied the request: no task may be named bad`) {
 			return fmt.Errorf("a create got: %v", err)
 		}
-		changed, err := n.tasks().Create(ctx, good, dry)
+		changed, err := n.Tasks().Create(ctx, good, dry)
 		if err == nil && changed.Labels["seen-by"] != "webhook" {
 			err = fmt.Errorf("the task has the labels %v", changed.Labels)
 		}

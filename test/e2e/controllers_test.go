@@ -44,38 +44,38 @@ func TestControllers(t *testing.T) {
 // testGarbageCollector deletes owners of our objects: one of the cluster's
 // kinds, and one of ours.
 func (n *tenant) testGarbageCollector() {
-	ctx := n.t.Context()
-	owner, err := n.core.CoreV1().ConfigMaps(n.namespace).Create(ctx,
+	ctx := n.T.Context()
+	owner, err := n.core.CoreV1().ConfigMaps(n.Namespace).Create(ctx,
 		&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "owner"}}, createNow)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	sandbox := sandboxOf("owned", "nowhere")
 	sandbox.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: owner.Name, UID: owner.UID}}
-	sandbox = n.createSandbox(sandbox)
+	sandbox = n.CreateSandbox(sandbox)
 	task := taskIn("", "owned", command("true", "true"))
 	task.Spec.PoolRef = "nowhere"
 	task.OwnerReferences = []metav1.OwnerReference{{
 		APIVersion: "arl.io/v1alpha1", Kind: "Sandbox", Name: sandbox.Name, UID: sandbox.UID,
 	}}
-	n.createTask(task)
-	n.createSandbox(sandboxOf("free", "nowhere"))
-	if err := n.core.CoreV1().ConfigMaps(n.namespace).Delete(ctx, owner.Name, deleteNow); err != nil {
-		n.t.Fatal(err)
+	n.CreateTask(task)
+	n.CreateSandbox(sandboxOf("free", "nowhere"))
+	if err := n.core.CoreV1().ConfigMaps(n.Namespace).Delete(ctx, owner.Name, deleteNow); err != nil {
+		n.T.Fatal(err)
 	}
-	n.awaitNoSandbox("owned")
-	eventually(n.t, "the sandbox's task is gone", func(ctx context.Context) error {
-		_, err := n.tasks().Get(ctx, "owned", getNow)
+	n.AwaitNoSandbox("owned")
+	eventually(n.T, "the sandbox's task is gone", func(ctx context.Context) error {
+		_, err := n.Tasks().Get(ctx, "owned", getNow)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
 		return fmt.Errorf("it is there (%w)", err)
 	})
-	if _, err := n.sandboxes().Get(ctx, "free", getNow); err != nil {
-		n.t.Errorf("the sandbox without an owner: %v", err)
+	if _, err := n.Sandboxes().Get(ctx, "free", getNow); err != nil {
+		n.T.Errorf("the sandbox without an owner: %v", err)
 	}
-	if err := n.sandboxes().Delete(ctx, "free", deleteNow); err != nil {
-		n.t.Fatal(err)
+	if err := n.Sandboxes().Delete(ctx, "free", deleteNow); err != nil {
+		n.T.Fatal(err)
 	}
 }
 
@@ -83,18 +83,18 @@ func (n *tenant) testGarbageCollector() {
 func (n *tenant) testQuota() {
 	const hard = 2
 	counted := corev1.ResourceName("count/sandboxes.arl.io")
-	admin := clientOf(n.t, cluster.Admin)
+	admin := clientOf(n.T, cluster.Admin)
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Name: "few"},
 		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{counted: *resource.NewQuantity(hard, resource.DecimalSI)}},
 	}
-	if _, err := admin.CoreV1().ResourceQuotas(n.namespace).Create(n.t.Context(), quota, createNow); err != nil {
-		n.t.Fatal(err)
+	if _, err := admin.CoreV1().ResourceQuotas(n.Namespace).Create(n.T.Context(), quota, createNow); err != nil {
+		n.T.Fatal(err)
 	}
 	awaitUsed := func(want int64) {
-		n.t.Helper()
-		eventually(n.t, fmt.Sprintf("the quota counts %d sandboxes", want), func(ctx context.Context) error {
-			quota, err := n.core.CoreV1().ResourceQuotas(n.namespace).Get(ctx, "few", getNow)
+		n.T.Helper()
+		eventually(n.T, fmt.Sprintf("the quota counts %d sandboxes", want), func(ctx context.Context) error {
+			quota, err := n.core.CoreV1().ResourceQuotas(n.Namespace).Get(ctx, "few", getNow)
 			if err != nil {
 				return err
 			}
@@ -107,28 +107,28 @@ func (n *tenant) testQuota() {
 	}
 	awaitUsed(0)
 	for i := range hard {
-		n.createSandbox(sandboxOf(fmt.Sprintf("within-%d", i), "nowhere"))
+		n.CreateSandbox(sandboxOf(fmt.Sprintf("within-%d", i), "nowhere"))
 	}
 	const want = `sandboxes.arl.io "beyond" is forbidden: exceeded quota: few, requested: count/sandboxes.arl.io=1, ` +
 		`used: count/sandboxes.arl.io=2, limited: count/sandboxes.arl.io=2`
-	_, err := n.sandboxes().Create(n.t.Context(), sandboxOf("beyond", "nowhere"), createNow)
+	_, err := n.Sandboxes().Create(n.T.Context(), sandboxOf("beyond", "nowhere"), createNow)
 	if !apierrors.IsForbidden(err) || err.Error() != want {
-		n.t.Errorf("one sandbox too many got %v, want %s", err, want)
+		n.T.Errorf("one sandbox too many got %v, want %s", err, want)
 	}
 	awaitUsed(hard)
-	if err := n.sandboxes().Delete(n.t.Context(), "within-0", deleteNow); err != nil {
-		n.t.Fatal(err)
+	if err := n.Sandboxes().Delete(n.T.Context(), "within-0", deleteNow); err != nil {
+		n.T.Fatal(err)
 	}
-	eventually(n.t, "there is room for a sandbox again", func(ctx context.Context) error {
-		_, err := n.sandboxes().Create(ctx, sandboxOf("beyond", "nowhere"), createNow)
+	eventually(n.T, "there is room for a sandbox again", func(ctx context.Context) error {
+		_, err := n.Sandboxes().Create(ctx, sandboxOf("beyond", "nowhere"), createNow)
 		return err
 	})
 	// It must be possible to do all this again.
-	if err := admin.CoreV1().ResourceQuotas(n.namespace).Delete(n.t.Context(), "few", deleteNow); err != nil {
-		n.t.Fatal(err)
+	if err := admin.CoreV1().ResourceQuotas(n.Namespace).Delete(n.T.Context(), "few", deleteNow); err != nil {
+		n.T.Fatal(err)
 	}
-	if err := n.sandboxes().DeleteCollection(n.t.Context(), deleteNow, everything); err != nil {
-		n.t.Fatal(err)
+	if err := n.Sandboxes().DeleteCollection(n.T.Context(), deleteNow, everything); err != nil {
+		n.T.Fatal(err)
 	}
 }
 

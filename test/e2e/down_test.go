@@ -18,8 +18,8 @@ import (
 func TestServerDown(t *testing.T) {
 	n := newTenant(t)
 	k := n.kubectl()
-	n.fillPool(cappedPool("pool", 1))
-	before := n.readySandbox("kept", "pool")
+	n.FillPool(cappedPool("pool", 1))
+	before := n.ReadySandbox("kept", "pool")
 
 	begin := time.Now()
 	scaleServer(t, 0)
@@ -32,26 +32,26 @@ func TestServerDown(t *testing.T) {
 		}
 	}()
 	eventually(t, "kube-apiserver answers for us that we are not there", func(ctx context.Context) error {
-		_, err := n.sandboxes().List(ctx, everything)
+		_, err := n.Sandboxes().List(ctx, everything)
 		if !apierrors.IsServiceUnavailable(err) {
 			return errors.Join(errors.New("the answer is not that the service is unavailable"), err)
 		}
 		return nil
 	})
 	begin = time.Now()
-	_, err := n.sandboxes().Create(t.Context(), sandboxOf("new", "pool"), createNow)
+	_, err := n.Sandboxes().Create(t.Context(), sandboxOf("new", "pool"), createNow)
 	if !apierrors.IsServiceUnavailable(err) {
 		t.Errorf("a create got %v, want that the service is unavailable", err)
 	}
 	t.Logf("a create was refused after %s: %v", since(begin), err)
-	for _, args := range [][]string{words("get", "sandboxes"), words("get", "--raw", "/apis/arl.io/v1alpha1/namespaces/"+n.namespace+"/sandboxes")} {
+	for _, args := range [][]string{words("get", "sandboxes"), words("get", "--raw", "/apis/arl.io/v1alpha1/namespaces/"+n.Namespace+"/sandboxes")} {
 		begin = time.Now()
-		complaint := k.fail("", args)
+		complaint := k.Fail("", args)
 		t.Logf("kubectl %s gave up after %s: %s", args, since(begin), complaint)
 	}
 	begin = time.Now()
-	k.run(words("get", "configmaps", "-o", "name"), "configmap/kube-root-ca.crt")
-	k.run(words("get", "pods", "-o", "name"), "pod/"+before.Status.PodName)
+	k.Run(words("get", "configmaps", "-o", "name"), "configmap/kube-root-ca.crt")
+	k.Run(words("get", "pods", "-o", "name"), "pod/"+before.Status.PodName)
 	t.Logf("kubectl get configmaps and pods took %s meanwhile", since(begin))
 
 	begin = time.Now()
@@ -59,10 +59,10 @@ func TestServerDown(t *testing.T) {
 	back = true
 	awaitServed(t)
 	t.Logf("our server was served again %s after it was asked for", since(begin))
-	if after := n.awaitSandbox("kept", v1alpha1.SandboxReady); after.Status.PodUID != before.Status.PodUID {
+	if after := n.AwaitSandbox("kept", v1alpha1.SandboxReady); after.Status.PodUID != before.Status.PodUID {
 		t.Errorf("the sandbox had the pod %s and now has %s", before.Status.PodUID, after.Status.PodUID)
 	}
-	if got := n.output("kept", "cat "+markFile); got != markText {
+	if got := n.Output("kept", "cat "+markFile); got != markText {
 		t.Errorf("its pod printed %q", got)
 	}
 }

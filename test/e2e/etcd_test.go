@@ -22,22 +22,22 @@ const (
 // testThousandTasks runs tasks one after another in sandboxes that live on:
 // through kube-apiserver, and some at our server itself.
 func (n *tenant) testThousandTasks(w *etcdWatch) {
-	w.settle(n.t)
+	w.settle(n.T)
 	begin := time.Now()
 	took := n.echoes("echo", manyTasks)
-	n.t.Logf("%d tasks in %s, one after another, each from its create until its end was seen: %s",
+	n.T.Logf("%d tasks in %s, one after another, each from its create until its end was seen: %s",
 		manyTasks, since(begin), distribution(took))
-	w.wantNone(n.t, fmt.Sprintf("%d tasks in sandboxes that live on", manyTasks))
+	w.wantNone(n.T, fmt.Sprintf("%d tasks in sandboxes that live on", manyTasks))
 	n.wantNoEvents()
 
-	direct := n.in(n.t)
-	direct.arl = directly(n.t, n.user)
-	n.t.Logf("the same at our server's own Service: %s", distribution(direct.echoes("direct", manyTasks/5)))
+	direct := n.in(n.T)
+	direct.arl = directly(n.T, n.user)
+	n.T.Logf("the same at our server's own Service: %s", distribution(direct.echoes("direct", manyTasks/5)))
 }
 
 // echoes runs so many tasks in the sandboxes of testBurst, and says how long each took.
 func (n *tenant) echoes(prefix string, tasks int) []time.Duration {
-	n.t.Helper()
+	n.T.Helper()
 	ends := n.watchEnds()
 	took := make([]time.Duration, tasks)
 	for i := range took {
@@ -48,13 +48,13 @@ func (n *tenant) echoes(prefix string, tasks int) []time.Duration {
 
 // echo runs a task that echoes its own name, and returns how long that took.
 func (n *tenant) echo(ends *endings, sandbox, name string) time.Duration {
-	n.t.Helper()
+	n.T.Helper()
 	begin := time.Now()
-	n.createTask(taskIn(sandbox, name, command("echo", "echo", name)))
-	task := ends.await(n.t, name)
+	n.CreateTask(taskIn(sandbox, name, command("echo", "echo", name)))
+	task := ends.await(n.T, name)
 	took := time.Since(begin)
 	if task.Status.State != v1alpha1.TaskSucceeded || task.Status.Stdout != name+"\n" {
-		n.t.Errorf("task %s printed %q and is %s", name, task.Status.Stdout, outline(task))
+		n.T.Errorf("task %s printed %q and is %s", name, task.Status.Stdout, outline(task))
 	}
 	return took
 }
@@ -64,16 +64,16 @@ type endings struct{ events <-chan watch.Event }
 
 // watchEnds begins to watch a tenant's tasks, until the test ends.
 func (n *tenant) watchEnds() *endings {
-	n.t.Helper()
-	list, err := n.tasks().List(n.t.Context(), everything)
+	n.T.Helper()
+	list, err := n.Tasks().List(n.T.Context(), everything)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	watcher, err := watchtools.NewRetryWatcherWithContext(n.t.Context(), list.ResourceVersion, taskWatcher{n})
+	watcher, err := watchtools.NewRetryWatcherWithContext(n.T.Context(), list.ResourceVersion, taskWatcher{n})
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	n.t.Cleanup(func() {
+	n.T.Cleanup(func() {
 		watcher.Stop()
 		<-watcher.Done()
 	})
@@ -84,7 +84,7 @@ func (n *tenant) watchEnds() *endings {
 type taskWatcher struct{ *tenant }
 
 func (w taskWatcher) WatchWithContext(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
-	return w.tasks().Watch(ctx, options)
+	return w.Tasks().Watch(ctx, options)
 }
 
 // await waits for the end of a task, passing over all that others do.
@@ -117,7 +117,7 @@ func (e *endings) await(t *testing.T, name string) *v1alpha1.Task {
 // writes is of the pods that go, and of those that come in their place.
 func (n *tenant) testHundredSandboxes(w *etcdWatch) {
 	n.release()
-	w.settle(n.t)
+	w.settle(n.T)
 	ends := n.watchEnds()
 	var creates, tasks []time.Duration
 	begin := time.Now()
@@ -125,7 +125,7 @@ func (n *tenant) testHundredSandboxes(w *etcdWatch) {
 		name := func(i int) string { return fmt.Sprintf("round-%d-%d", round, i%warmPods) }
 		for i := range warmPods {
 			start := time.Now()
-			n.readySandbox(name(i), "warm")
+			n.ReadySandbox(name(i), "warm")
 			creates = append(creates, time.Since(start))
 		}
 		for i := range warmPods * manyTasks / manySandboxes {
@@ -133,51 +133,51 @@ func (n *tenant) testHundredSandboxes(w *etcdWatch) {
 		}
 		n.release()
 	}
-	n.t.Logf("%d sandboxes with %d tasks in %s, pods replaced", len(creates), len(tasks), since(begin))
-	n.t.Logf("create→Ready, one after another: %s", distribution(creates))
-	n.t.Logf("task, from its create until its end was seen: %s", distribution(tasks))
+	n.T.Logf("%d sandboxes with %d tasks in %s, pods replaced", len(creates), len(tasks), since(begin))
+	n.T.Logf("create→Ready, one after another: %s", distribution(creates))
+	n.T.Logf("task, from its create until its end was seen: %s", distribution(tasks))
 	n.wantOnlyPods(w)
 	n.wantNoEvents()
 }
 
 // release deletes all sandboxes, and waits until as many pods are ready again.
 func (n *tenant) release() {
-	n.t.Helper()
-	if err := n.sandboxes().DeleteCollection(n.t.Context(), deleteNow, everything); err != nil {
-		n.t.Fatal(err)
+	n.T.Helper()
+	if err := n.Sandboxes().DeleteCollection(n.T.Context(), deleteNow, everything); err != nil {
+		n.T.Fatal(err)
 	}
-	n.awaitPool("warm", warmPods)
+	n.AwaitPool("warm", warmPods)
 }
 
 // wantOnlyPods fails the test if anything was written but pods and their events.
 func (n *tenant) wantOnlyPods(w *etcdWatch) {
-	n.t.Helper()
+	n.T.Helper()
 	// The last pods go a while after the pool is full again.
-	w.calmDown(n.t)
-	seen := w.seen(n.t)
-	n.t.Logf("etcd writes for %d sandboxes and %d tasks: %s", manySandboxes, manyTasks, seen)
+	w.calmDown(n.T)
+	seen := w.seen(n.T)
+	n.T.Logf("etcd writes for %d sandboxes and %d tasks: %s", manySandboxes, manyTasks, seen)
 	pods, events := cluster.Count(seen[ofPods])["/registry/pods"], len(seen[ofEvents])
-	n.t.Logf("that is %.1f writes of pods and %.1f of their events for each pod that came and one that went",
+	n.T.Logf("that is %.1f writes of pods and %.1f of their events for each pod that came and one that went",
 		float64(pods.Puts+pods.Deletes+len(seen[ofReports]))/manySandboxes, float64(events)/manySandboxes)
 	if len(seen[ofOthers]) > 0 {
-		n.t.Errorf("sandboxes and tasks made the cluster write %s to etcd, want nothing but pods and their events", table(seen[ofOthers]))
+		n.T.Errorf("sandboxes and tasks made the cluster write %s to etcd, want nothing but pods and their events", table(seen[ofOthers]))
 	}
 	if pods.Deletes < manySandboxes {
-		n.t.Errorf("%d pods went with %d sandboxes: the count proves nothing", pods.Deletes, manySandboxes)
+		n.T.Errorf("%d pods went with %d sandboxes: the count proves nothing", pods.Deletes, manySandboxes)
 	}
 }
 
 // wantNoEvents fails the test if any event tells of something other than a pod.
 func (n *tenant) wantNoEvents() {
-	n.t.Helper()
-	events, err := n.core.CoreV1().Events(n.namespace).List(n.t.Context(), everything)
+	n.T.Helper()
+	events, err := n.core.CoreV1().Events(n.Namespace).List(n.T.Context(), everything)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	for _, event := range events.Items {
 		if event.InvolvedObject.Kind != "Pod" {
-			n.t.Errorf("there is an event of %s %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Message)
+			n.T.Errorf("there is an event of %s %s: %s", event.InvolvedObject.Kind, event.InvolvedObject.Name, event.Message)
 		}
 	}
-	n.t.Logf("%d events, all of pods", len(events.Items))
+	n.T.Logf("%d events, all of pods", len(events.Items))
 }

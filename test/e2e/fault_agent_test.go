@@ -28,8 +28,8 @@ const (
 // finds there, and the sandbox's own pod. No network policy is in their way.
 func TestForeignClients(t *testing.T) {
 	n := newTenant(t)
-	n.fillPool(probePool(t, "pool", 2))
-	victim, thief := n.readySandbox("victim", "pool"), n.readySandbox("thief", "pool")
+	n.FillPool(probePool(t, "pool", 2))
+	victim, thief := n.ReadySandbox("victim", "pool"), n.ReadySandbox("thief", "pool")
 	address := net.JoinHostPort(victim.Status.PodIP, agentPort)
 
 	t.Run("without TLS", func(t *testing.T) {
@@ -65,7 +65,7 @@ func TestForeignClients(t *testing.T) {
 	} {
 		t.Run(call.name, func(t *testing.T) {
 			args := append([]string{probeProgram, "call", call.address}, call.keys...)
-			task := n.in(t).perform(taskIn(call.from, task, command("calls", args...)))
+			task := n.in(t).Perform(taskIn(call.from, task, command("calls", args...)))
 			if task.Status.State != v1alpha1.TaskFailed || task.Status.Stdout != "" {
 				t.Errorf("the agent answered %q: %s", task.Status.Stdout, outline(task))
 			}
@@ -75,7 +75,7 @@ func TestForeignClients(t *testing.T) {
 	}
 	// The agents are there for the server all the while.
 	for _, sandbox := range []*v1alpha1.Sandbox{victim, thief} {
-		wantSucceeded(t, n.perform(taskIn(sandbox.Name, "after-"+sandbox.Name, command("says", probeProgram, "say", "here"))))
+		wantSucceeded(t, n.Perform(taskIn(sandbox.Name, "after-"+sandbox.Name, command("says", probeProgram, "say", "here"))))
 	}
 }
 

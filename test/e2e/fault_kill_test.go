@@ -38,13 +38,13 @@ func TestTenKills(t *testing.T) {
 	n := newTenant(t)
 	pool := busyPool("pool", killIdle)
 	pool.Spec.MaxPods = ptr.To[int32](killBoxes + 2*killIdle)
-	n.fillPool(pool)
+	n.FillPool(pool)
 	bound := map[string]types.UID{}
 	for i := range killBoxes {
 		sandbox := sandboxOf(fmt.Sprintf("box-%d", i), "pool")
 		sandbox.Spec.MaxConcurrentTasks = ptr.To[int32](killTasks)
-		n.createSandbox(sandbox)
-		bound[sandbox.Name] = n.awaitSandbox(sandbox.Name, v1alpha1.SandboxReady).Status.PodUID
+		n.CreateSandbox(sandbox)
+		bound[sandbox.Name] = n.AwaitSandbox(sandbox.Name, v1alpha1.SandboxReady).Status.PodUID
 	}
 	before := serverPod(t).Status.ContainerStatuses[0].RestartCount
 
@@ -116,19 +116,19 @@ type load struct {
 // startLoad has clients create tasks for the sandboxes there are and for
 // sandboxes of their own, and claim and release sandboxes.
 func (n *tenant) startLoad() *load {
-	n.t.Helper()
+	n.T.Helper()
 	l := &load{n: n, enough: make(chan struct{}), tasks: map[string]bool{}, users: map[string]string{}, calls: map[string]int{}}
 	listener, err := shared.Listen()
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	l.counter = "http://" + listener.Addr().String() + "/"
 	server := &http.Server{Handler: l}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(listener) }()
-	n.t.Cleanup(func() {
+	n.T.Cleanup(func() {
 		if err := errors.Join(server.Close(), <-served); !errors.Is(err, http.ErrServerClosed) {
-			n.t.Errorf("count calls: %v", err)
+			n.T.Errorf("count calls: %v", err)
 		}
 	})
 	var workers sync.WaitGroup
@@ -181,9 +181,9 @@ func (l *load) count() int {
 
 // awaitMore waits until so many creates more have been answered.
 func (l *load) awaitMore(more int) {
-	l.n.t.Helper()
+	l.n.T.Helper()
 	target := l.count() + more
-	eventually(l.n.t, "the clients get on", func(context.Context) error {
+	eventually(l.n.T, "the clients get on", func(context.Context) error {
 		if count := l.count(); count < target {
 			return fmt.Errorf("%d of %d creates were answered", count, target)
 		}
@@ -194,7 +194,7 @@ func (l *load) awaitMore(more int) {
 // insist makes a request until it is answered. One without an answer may have
 // been carried out all the same, which the next one is told then.
 func (l *load) insist(what string, request func(context.Context) error) {
-	ctx, cancel := context.WithTimeout(l.n.t.Context(), patience)
+	ctx, cancel := context.WithTimeout(l.n.T.Context(), patience)
 	defer cancel()
 	err := until(ctx, func(ctx context.Context) error {
 		err := request(ctx)
@@ -206,7 +206,7 @@ func (l *load) insist(what string, request func(context.Context) error) {
 		return err
 	})
 	if err != nil {
-		l.n.t.Errorf("%s: %v", what, err)
+		l.n.T.Errorf("%s: %v", what, err)
 	}
 }
 
@@ -222,7 +222,7 @@ func (l *load) create(name, sandbox string) {
 		task.Spec.PoolRef = "pool"
 	}
 	l.insist("create task "+name, func(ctx context.Context) error {
-		_, err := l.n.tasks().Create(ctx, task, createNow)
+		_, err := l.n.Tasks().Create(ctx, task, createNow)
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}
@@ -236,7 +236,7 @@ func (l *load) create(name, sandbox string) {
 // claim makes a sandbox and releases it again.
 func (l *load) claim(name string) {
 	l.insist("create sandbox "+name, func(ctx context.Context) error {
-		sandbox, err := l.n.sandboxes().Create(ctx, sandboxOf(name, "pool"), createNow)
+		sandbox, err := l.n.Sandboxes().Create(ctx, sandboxOf(name, "pool"), createNow)
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}
@@ -246,7 +246,7 @@ func (l *load) claim(name string) {
 		return err
 	})
 	l.insist("delete sandbox "+name, func(ctx context.Context) error {
-		err := l.n.sandboxes().Delete(ctx, name, deleteNow)
+		err := l.n.Sandboxes().Delete(ctx, name, deleteNow)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -263,7 +263,7 @@ func (l *load) give(pod, user string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if other, given := l.users[pod]; given && pod != "" {
-		l.n.t.Errorf("pod %s was given to %s and to %s", pod, other, user)
+		l.n.T.Errorf("pod %s was given to %s and to %s", pod, other, user)
 	}
 	l.users[pod] = user
 }
@@ -271,10 +271,10 @@ func (l *load) give(pod, user string) {
 // checkRuns waits for the end of all tasks. One that has succeeded must have
 // run once; one that is said to have been lost, once at most.
 func (n *tenant) checkRuns(l *load) {
-	n.t.Helper()
+	n.T.Helper()
 	var tasks *v1alpha1.TaskList
-	eventually(n.t, "all tasks have ended", func(ctx context.Context) (err error) {
-		if tasks, err = n.tasks().List(ctx, everything); err != nil {
+	eventually(n.T, "all tasks have ended", func(ctx context.Context) (err error) {
+		if tasks, err = n.Tasks().List(ctx, everything); err != nil {
 			return err
 		}
 		if i := slices.IndexFunc(tasks.Items, func(task v1alpha1.Task) bool { return !ended(&task) }); i >= 0 {
@@ -298,27 +298,27 @@ func (n *tenant) checkRuns(l *load) {
 		}
 		switch {
 		case task == nil:
-			n.t.Errorf("task %s was acknowledged and is gone", name)
+			n.T.Errorf("task %s was acknowledged and is gone", name)
 		case task.Status.State == v1alpha1.TaskSucceeded:
 			if task.Status.Stdout != name+"\n" || task.Status.Attempts != 1 || runs[name] != 1 {
-				n.t.Errorf("task %s has run %d times and printed %q: %s", name, runs[name], task.Status.Stdout, outline(task))
+				n.T.Errorf("task %s has run %d times and printed %q: %s", name, runs[name], task.Status.Stdout, outline(task))
 			}
 		case task.Status.FailureClass != v1alpha1.FailureInfrastructure || task.Status.Attempts > 1 || runs[name] > 1:
-			n.t.Errorf("task %s has run %d times: %s", name, runs[name], outline(task))
+			n.T.Errorf("task %s has run %d times: %s", name, runs[name], outline(task))
 		default:
 			lost++
-			n.t.Logf("task %s has run %d times: %s", name, runs[name], outline(task))
+			n.T.Logf("task %s has run %d times: %s", name, runs[name], outline(task))
 		}
 	}
-	n.t.Logf("%d tasks have run once, and %d were said to have been lost", len(l.tasks)-lost, lost)
+	n.T.Logf("%d tasks have run once, and %d were said to have been lost", len(l.tasks)-lost, lost)
 }
 
 // lines counts what tasks have left in the sandboxes that are there.
 func (n *tenant) lines() map[string]int {
-	n.t.Helper()
+	n.T.Helper()
 	lines := map[string]int{}
 	for i := range killBoxes {
-		for name := range strings.FieldsSeq(n.output(fmt.Sprintf("box-%d", i), "cat runs")) {
+		for name := range strings.FieldsSeq(n.Output(fmt.Sprintf("box-%d", i), "cat runs")) {
 			lines[name]++
 		}
 	}
@@ -329,9 +329,9 @@ func (n *tenant) lines() map[string]int {
 // others are gone, and that there are the pods of the sandboxes, the idle ones
 // of the pool, and no others.
 func (n *tenant) checkBindings(bound map[string]types.UID) {
-	n.t.Helper()
-	eventually(n.t, "only the first sandboxes are there", func(ctx context.Context) error {
-		list, err := n.sandboxes().List(ctx, everything)
+	n.T.Helper()
+	eventually(n.T, "only the first sandboxes are there", func(ctx context.Context) error {
+		list, err := n.Sandboxes().List(ctx, everything)
 		if err != nil {
 			return err
 		}
@@ -346,9 +346,9 @@ func (n *tenant) checkBindings(bound map[string]types.UID) {
 		}
 		return errors.Join(errs...)
 	})
-	n.awaitPool("pool", killIdle)
-	eventually(n.t, "there are no pods too many", func(ctx context.Context) error {
-		list, err := n.core.CoreV1().Pods(n.namespace).List(ctx, everything)
+	n.AwaitPool("pool", killIdle)
+	eventually(n.T, "there are no pods too many", func(ctx context.Context) error {
+		list, err := n.core.CoreV1().Pods(n.Namespace).List(ctx, everything)
 		if err != nil {
 			return err
 		}
@@ -363,7 +363,7 @@ func (n *tenant) checkBindings(bound map[string]types.UID) {
 	}
 	for name, uid := range bound {
 		if !pods[uid] {
-			n.t.Errorf("sandbox %s has a pod %s that is not there", name, uid)
+			n.T.Errorf("sandbox %s has a pod %s that is not there", name, uid)
 		}
 	}
 }

@@ -20,9 +20,9 @@ import (
 // answer are used as long as they are there.
 func TestKubeletStopped(t *testing.T) {
 	n := newTenant(t)
-	n.fillPool(busyPool("pool", 1))
-	old := n.readySandbox("old", "pool")
-	n.awaitPool("pool", 1)
+	n.FillPool(busyPool("pool", 1))
+	old := n.ReadySandbox("old", "pool")
+	n.AwaitPool("pool", 1)
 	// The way around kube-apiserver, which goes by what nodes say of our server's pod.
 	direct := n.direct()
 	if err := shared.KillKubelet(); err != nil {
@@ -36,11 +36,11 @@ func TestKubeletStopped(t *testing.T) {
 		}
 	}()
 
-	direct.output("old", "echo here >note")
-	direct.readySandbox("new", "pool")
-	direct.output("new", "cat "+markFile)
+	direct.Output("old", "echo here >note")
+	direct.ReadySandbox("new", "pool")
+	direct.Output("new", "cat "+markFile)
 	eventually(t, "the pool waits for the node", func(ctx context.Context) error {
-		pool, err := direct.pools().Get(ctx, "pool", getNow)
+		pool, err := direct.Pools().Get(ctx, "pool", getNow)
 		if err == nil && (pool.Status.Replicas != 1 || pool.Status.ReadyReplicas != 0) {
 			err = fmt.Errorf("its status is %+v", pool.Status)
 		}
@@ -49,25 +49,25 @@ func TestKubeletStopped(t *testing.T) {
 
 	admin := clientOf(t, cluster.Admin)
 	took := slowly(t, "the cluster has given up the node", func(ctx context.Context) error {
-		pod, err := admin.CoreV1().Pods(n.namespace).Get(ctx, old.Status.PodName, getNow)
+		pod, err := admin.CoreV1().Pods(n.Namespace).Get(ctx, old.Status.PodName, getNow)
 		if err == nil && podReady(pod) {
 			err = errors.New("its pods are said to be ready")
 		}
 		return err
 	})
 	t.Logf("the cluster gave the node up after %s", took)
-	if got := direct.output("old", "cat note"); got != "here\n" {
+	if got := direct.Output("old", "cat note"); got != "here\n" {
 		t.Errorf("a task in a pod that answers printed %q", got)
 	}
 	for _, name := range []string{"old", "new"} {
-		direct.awaitSandbox(name, v1alpha1.SandboxReady)
+		direct.AwaitSandbox(name, v1alpha1.SandboxReady)
 	}
 
 	if err := admin.CoreV1().Nodes().Delete(t.Context(), cluster.NodeName, deleteNow); err != nil {
 		t.Fatal(err)
 	}
 	took = slowly(t, "the cluster has given up the pods", func(ctx context.Context) error {
-		pod, err := admin.CoreV1().Pods(n.namespace).Get(ctx, old.Status.PodName, getNow)
+		pod, err := admin.CoreV1().Pods(n.Namespace).Get(ctx, old.Status.PodName, getNow)
 		if apierrors.IsNotFound(err) {
 			return nil
 		}
@@ -81,14 +81,14 @@ func TestKubeletStopped(t *testing.T) {
 	// Our server's own pod was given up as well. Whether it was still allowed to
 	// write down why the others went depends on the order.
 	for _, name := range []string{"old", "new"} {
-		failed := n.awaitSandbox(name, v1alpha1.SandboxFailed).Status
+		failed := n.AwaitSandbox(name, v1alpha1.SandboxFailed).Status
 		t.Logf("sandbox %s says: %s: %s", name, failed.Reason, failed.Message)
 		if failed.Reason != v1alpha1.SandboxReasonPodLost {
 			t.Errorf("the sandbox's status is %+v", failed)
 		}
 	}
-	n.awaitPool("pool", 1)
-	n.output(n.readySandbox("after", "pool").Name, "cat "+markFile)
+	n.AwaitPool("pool", 1)
+	n.Output(n.ReadySandbox("after", "pool").Name, "cat "+markFile)
 	t.Logf("our server was started %d times more", serverPod(t).Status.ContainerStatuses[0].RestartCount)
 }
 
@@ -119,12 +119,12 @@ func startKubelet(t *testing.T) {
 // direct is the same tenant, whose client speaks to our server's pod itself: a
 // Service leads nowhere while the cluster takes the pod for lost.
 func (n *tenant) direct() *tenant {
-	n.t.Helper()
-	config := directConfig(n.t, n.user)
-	config.Host = "https://" + net.JoinHostPort(serverPod(n.t).Status.PodIP, "7443")
+	n.T.Helper()
+	config := directConfig(n.T, n.user)
+	config.Host = "https://" + net.JoinHostPort(serverPod(n.T).Status.PodIP, "7443")
 	arl, err := versioned.NewForConfig(config)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	inner := *n
 	inner.arl = arl
@@ -135,10 +135,10 @@ func (n *tenant) direct() *tenant {
 // What was stored is there, what ran is not, and everybody is told so.
 func TestNodePowerLoss(t *testing.T) {
 	n := newTenant(t)
-	n.fillPool(busyPool("pool", 1))
-	n.readySandbox("box", "pool")
-	n.awaitPool("pool", 1)
-	n.createTask(taskIn("box", "runs", shell("sleeps", "sleep 1000")))
+	n.FillPool(busyPool("pool", 1))
+	n.ReadySandbox("box", "pool")
+	n.AwaitPool("pool", 1)
+	n.CreateTask(taskIn("box", "runs", shell("sleeps", "sleep 1000")))
 	n.awaitRunning("runs")
 	before := n.poolPods("pool")
 
@@ -152,19 +152,19 @@ func TestNodePowerLoss(t *testing.T) {
 	awaitServed(t)
 	t.Logf("our API was served %s after the node was started", since(begin))
 
-	failed := n.awaitSandbox("box", v1alpha1.SandboxFailed).Status
+	failed := n.AwaitSandbox("box", v1alpha1.SandboxFailed).Status
 	t.Logf("the sandbox says: %s: %s", failed.Reason, failed.Message)
 	if failed.Reason != v1alpha1.SandboxReasonPodLost {
 		t.Errorf("the sandbox's status is %+v", failed)
 	}
-	task := n.awaitEnd("runs")
+	task := n.AwaitEnd("runs")
 	if s := task.Status; s.State != v1alpha1.TaskFailed || s.Reason != v1alpha1.TaskReasonAgentLost || s.FailureClass != v1alpha1.FailureInfrastructure {
 		t.Errorf("the task is %s", outline(task))
 	}
 	wantWords(t, task.Status.Message, "steps may have run")
-	n.awaitPool("pool", 1)
+	n.AwaitPool("pool", 1)
 	for i := range before {
 		n.awaitNoPod(&before[i])
 	}
-	n.output(n.readySandbox("after", "pool").Name, "cat "+markFile)
+	n.Output(n.ReadySandbox("after", "pool").Name, "cat "+markFile)
 }

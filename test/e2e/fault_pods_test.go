@@ -47,7 +47,7 @@ var podLosses = []podLoss{
 // ones from their pool.
 func TestLostPods(t *testing.T) {
 	n := newTenant(t)
-	n.fillPool(busyPool("pool", 1))
+	n.FillPool(busyPool("pool", 1))
 	for _, loss := range podLosses {
 		t.Run(loss.name, func(t *testing.T) { n.in(t).lose(loss) })
 	}
@@ -63,51 +63,51 @@ func evict(ctx context.Context, client kubernetes.Interface, pod *corev1.Pod) er
 
 // lose sees what becomes of a sandbox, and of its tasks, when its pod is lost.
 func (n *tenant) lose(loss podLoss) {
-	admin := clientOf(n.t, cluster.Admin)
-	n.awaitPool("pool", 1)
+	admin := clientOf(n.T, cluster.Admin)
+	n.AwaitPool("pool", 1)
 	name := loss.name
-	sandbox := n.readySandbox(name, "pool")
-	n.createTask(taskIn(name, name+"-runs", shell("sleeps", "sleep 1000")))
+	sandbox := n.ReadySandbox(name, "pool")
+	n.CreateTask(taskIn(name, name+"-runs", shell("sleeps", "sleep 1000")))
 	n.awaitRunning(name + "-runs")
-	n.createTask(taskIn(name, name+"-waits", shell("sleeps", "true")))
-	pod, err := n.core.CoreV1().Pods(n.namespace).Get(n.t.Context(), sandbox.Status.PodName, getNow)
+	n.CreateTask(taskIn(name, name+"-waits", shell("sleeps", "true")))
+	pod, err := n.core.CoreV1().Pods(n.Namespace).Get(n.T.Context(), sandbox.Status.PodName, getNow)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	begin := time.Now()
-	if err := loss.do(n.t.Context(), admin, pod); err != nil {
-		n.t.Fatal(err)
+	if err := loss.do(n.T.Context(), admin, pod); err != nil {
+		n.T.Fatal(err)
 	}
-	failed := n.awaitSandbox(name, v1alpha1.SandboxFailed).Status
-	n.t.Logf("the sandbox failed %s after its pod was %s: %s: %s", since(begin), loss.name, failed.Reason, failed.Message)
+	failed := n.AwaitSandbox(name, v1alpha1.SandboxFailed).Status
+	n.T.Logf("the sandbox failed %s after its pod was %s: %s: %s", since(begin), loss.name, failed.Reason, failed.Message)
 	if failed.Reason != v1alpha1.SandboxReasonPodLost || failed.PodUID != pod.UID {
-		n.t.Errorf("the sandbox's status is %+v", failed)
+		n.T.Errorf("the sandbox's status is %+v", failed)
 	}
-	wantWords(n.t, failed.Message, append(loss.words, pod.Name)...)
-	n.kubectl().run(words("get", "sandbox", name), "Failed")
-	n.kubectl().run(words("describe", "sandbox", name), append(loss.words, "PodLost")...)
+	wantWords(n.T, failed.Message, append(loss.words, pod.Name)...)
+	n.kubectl().Run(words("get", "sandbox", name), "Failed")
+	n.kubectl().Run(words("describe", "sandbox", name), append(loss.words, "PodLost")...)
 
 	for task, reason := range map[string]string{name + "-runs": v1alpha1.TaskReasonAgentLost, name + "-waits": v1alpha1.TaskReasonSandboxFailed} {
-		ended := n.awaitEnd(task)
+		ended := n.AwaitEnd(task)
 		if s := ended.Status; s.State != v1alpha1.TaskFailed || s.Reason != reason || s.FailureClass != v1alpha1.FailureInfrastructure {
-			n.t.Errorf("task %s is %s, want it to have failed with reason %s", task, outline(ended), reason)
+			n.T.Errorf("task %s is %s, want it to have failed with reason %s", task, outline(ended), reason)
 		}
 	}
-	n.awaitPool("pool", 1)
+	n.AwaitPool("pool", 1)
 	n.awaitNoPod(pod)
 }
 
 // loseIdle shows that a pool replaces a pod that was deleted before anybody used it.
 func (n *tenant) loseIdle() {
-	n.awaitPool("pool", 1)
+	n.AwaitPool("pool", 1)
 	pods := n.poolPods("pool")
 	idle := &pods[0]
-	if err := n.core.CoreV1().Pods(n.namespace).Delete(n.t.Context(), idle.Name, deleteNow); err != nil {
-		n.t.Fatal(err)
+	if err := n.core.CoreV1().Pods(n.Namespace).Delete(n.T.Context(), idle.Name, deleteNow); err != nil {
+		n.T.Fatal(err)
 	}
 	n.awaitNoPod(idle)
-	n.awaitPool("pool", 1)
-	n.output(n.readySandbox("after", "pool").Name, "true")
+	n.AwaitPool("pool", 1)
+	n.Output(n.ReadySandbox("after", "pool").Name, "true")
 }
 
 // keep shows how users keep drains from taking away pods that are in use: by a
@@ -115,9 +115,9 @@ func (n *tenant) loseIdle() {
 func (n *tenant) keep() {
 	pool := busyPool("labelled", 1)
 	pool.Spec.SandboxLabel = v1alpha1.SandboxLabelName
-	n.fillPool(pool)
+	n.FillPool(pool)
 	most := intstr.FromInt32(math.MaxInt32)
-	_, err := n.core.PolicyV1().PodDisruptionBudgets(n.namespace).Create(n.t.Context(), &policyv1.PodDisruptionBudget{
+	_, err := n.core.PolicyV1().PodDisruptionBudgets(n.Namespace).Create(n.T.Context(), &policyv1.PodDisruptionBudget{
 		ObjectMeta: metav1.ObjectMeta{Name: "in-use"},
 		Spec: policyv1.PodDisruptionBudgetSpec{
 			MinAvailable: &most,
@@ -125,42 +125,42 @@ func (n *tenant) keep() {
 		},
 	}, createNow)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	sandbox := n.readySandbox("kept", "labelled")
+	sandbox := n.ReadySandbox("kept", "labelled")
 	var used *corev1.Pod
-	eventually(n.t, "the pod names its sandbox", func(ctx context.Context) (err error) {
-		used, err = n.core.CoreV1().Pods(n.namespace).Get(ctx, sandbox.Status.PodName, getNow)
+	eventually(n.T, "the pod names its sandbox", func(ctx context.Context) (err error) {
+		used, err = n.core.CoreV1().Pods(n.Namespace).Get(ctx, sandbox.Status.PodName, getNow)
 		if err == nil && used.Labels["arl.io/sandbox"] != sandbox.Name {
 			err = fmt.Errorf("its labels are %v", used.Labels)
 		}
 		return err
 	})
-	admin := clientOf(n.t, cluster.Admin)
-	if err := evict(n.t.Context(), admin, used); !apierrors.IsTooManyRequests(err) {
-		n.t.Errorf("the eviction of a pod in use got %v, want a refusal", err)
+	admin := clientOf(n.T, cluster.Admin)
+	if err := evict(n.T.Context(), admin, used); !apierrors.IsTooManyRequests(err) {
+		n.T.Errorf("the eviction of a pod in use got %v, want a refusal", err)
 	} else {
-		n.t.Log(err)
+		n.T.Log(err)
 	}
-	n.awaitPool("labelled", 1)
+	n.AwaitPool("labelled", 1)
 	for _, pod := range n.poolPods("labelled") {
 		if pod.UID == used.UID {
 			continue
 		}
-		if err := evict(n.t.Context(), admin, &pod); err != nil {
-			n.t.Errorf("the eviction of an idle pod: %v", err)
+		if err := evict(n.T.Context(), admin, &pod); err != nil {
+			n.T.Errorf("the eviction of an idle pod: %v", err)
 		}
 	}
-	n.awaitPool("labelled", 1)
-	n.output("kept", "true")
+	n.AwaitPool("labelled", 1)
+	n.Output("kept", "true")
 }
 
 // poolPods are the pods of a pool that are not on their way out.
 func (n *tenant) poolPods(pool string) (pods []corev1.Pod) {
-	n.t.Helper()
-	list, err := n.core.CoreV1().Pods(n.namespace).List(n.t.Context(), metav1.ListOptions{LabelSelector: poolLabel + "=" + pool})
+	n.T.Helper()
+	list, err := n.core.CoreV1().Pods(n.Namespace).List(n.T.Context(), metav1.ListOptions{LabelSelector: poolLabel + "=" + pool})
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	for _, pod := range list.Items {
 		if pod.DeletionTimestamp == nil {
@@ -172,9 +172,9 @@ func (n *tenant) poolPods(pool string) (pods []corev1.Pod) {
 
 // awaitNoPod waits until a pod is gone.
 func (n *tenant) awaitNoPod(pod *corev1.Pod) {
-	n.t.Helper()
-	eventually(n.t, "pod "+pod.Name+" is gone", func(ctx context.Context) error {
-		got, err := n.core.CoreV1().Pods(n.namespace).Get(ctx, pod.Name, getNow)
+	n.T.Helper()
+	eventually(n.T, "pod "+pod.Name+" is gone", func(ctx context.Context) error {
+		got, err := n.core.CoreV1().Pods(n.Namespace).Get(ctx, pod.Name, getNow)
 		if apierrors.IsNotFound(err) || err == nil && got.UID != pod.UID {
 			return nil
 		}
@@ -189,21 +189,21 @@ func TestMemoryLimit(t *testing.T) {
 	n := newTenant(t)
 	pool := busyPool("pool", 1)
 	executorOf(pool).Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
-	n.fillPool(pool)
-	n.readySandbox("box", "pool")
-	task := n.perform(taskIn("box", "grows", shell("grows", "x=x; while :; do x=$x$x; done")))
+	n.FillPool(pool)
+	n.ReadySandbox("box", "pool")
+	task := n.Perform(taskIn("box", "grows", shell("grows", "x=x; while :; do x=$x$x; done")))
 	t.Logf("the task is %s", outline(task))
 	if s := task.Status; s.State == v1alpha1.TaskFailed && s.Reason == v1alpha1.TaskReasonStepFailed {
 		if s.FailureClass != v1alpha1.FailureUser || ptr.Deref(s.ExitCode, 0) != 137 {
 			t.Errorf("the step was killed, and the task is %s", outline(task))
 		}
-		n.output("box", "true")
+		n.Output("box", "true")
 		return
 	}
-	failed := n.awaitSandbox("box", v1alpha1.SandboxFailed).Status
+	failed := n.AwaitSandbox("box", v1alpha1.SandboxFailed).Status
 	wantWords(t, failed.Message, "OOMKilled")
 	if s := task.Status; s.State != v1alpha1.TaskFailed || s.Reason != v1alpha1.TaskReasonAgentLost || s.FailureClass != v1alpha1.FailureInfrastructure {
 		t.Errorf("the container was killed, and the task is %s", outline(task))
 	}
-	n.awaitPool("pool", 1)
+	n.AwaitPool("pool", 1)
 }

@@ -123,7 +123,7 @@ func TestFaultyPools(t *testing.T) {
 		}
 		f.pool = busyPool(fmt.Sprintf("faulty-%d", i), 1)
 		f.spoil(f.pool)
-		f.createPool(f.pool)
+		f.CreatePool(f.pool)
 	}
 	for _, f := range faults {
 		t.Run(f.name, func(t *testing.T) { f.at(t).find() })
@@ -157,15 +157,15 @@ func squatter() corev1.Container {
 
 // find sees the fault where users look for it, and mends it.
 func (f poolFault) find() {
-	f.t.Helper()
+	f.T.Helper()
 	name := f.pool.Name
 	f.awaitFailure(f)
 	for i := range f.ready {
-		f.readySandbox(fmt.Sprintf("%s-%d", name, i), name)
+		f.ReadySandbox(fmt.Sprintf("%s-%d", name, i), name)
 	}
-	f.createSandbox(sandboxOf(name+"-waits", name))
-	eventually(f.t, "the sandbox says what it waits for", func(ctx context.Context) error {
-		sandbox, err := f.sandboxes().Get(ctx, name+"-waits", getNow)
+	f.CreateSandbox(sandboxOf(name+"-waits", name))
+	eventually(f.T, "the sandbox says what it waits for", func(ctx context.Context) error {
+		sandbox, err := f.Sandboxes().Get(ctx, name+"-waits", getNow)
 		if err != nil {
 			return err
 		}
@@ -175,9 +175,9 @@ func (f poolFault) find() {
 		return nil
 	})
 	k := f.kubectl()
-	k.run(words("get", "warmpool", name, "-o", "wide"), "Degraded", f.reason)
-	described := k.run(words("describe", "warmpool", name), append(f.words, f.reason, "ReplicaFailure")...)
-	f.t.Logf("kubectl describe warmpool, in part:\n%s", cut(described, "Status:", "Selector:"))
+	k.Run(words("get", "warmpool", name, "-o", "wide"), "Degraded", f.reason)
+	described := k.Run(words("describe", "warmpool", name), append(f.words, f.reason, "ReplicaFailure")...)
+	f.T.Logf("kubectl describe warmpool, in part:\n%s", cut(described, "Status:", "Selector:"))
 	if f.mend == nil {
 		f.changePool(name, func(pool *v1alpha1.WarmPool) { pool.Spec.Template = busyPool(name, 1).Spec.Template })
 	} else {
@@ -187,23 +187,23 @@ func (f poolFault) find() {
 
 // recover sees that nothing is left of a fault that was mended.
 func (f poolFault) recover() {
-	f.t.Helper()
+	f.T.Helper()
 	name := f.pool.Name
-	f.awaitSandbox(name+"-waits", v1alpha1.SandboxReady)
-	pool := f.awaitPool(name, *f.pool.Spec.Replicas)
+	f.AwaitSandbox(name+"-waits", v1alpha1.SandboxReady)
+	pool := f.AwaitPool(name, *f.pool.Spec.Replicas)
 	if failure := meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.WarmPoolConditionReplicaFailure); failure.Status != metav1.ConditionFalse {
-		f.t.Errorf("the mended pool says %+v", failure)
+		f.T.Errorf("the mended pool says %+v", failure)
 	}
-	if got := f.output(name+"-waits", "echo works >file && cat file"); got != "works\n" {
-		f.t.Errorf("a task printed %q", got)
+	if got := f.Output(name+"-waits", "echo works >file && cat file"); got != "works\n" {
+		f.T.Errorf("a task printed %q", got)
 	}
 }
 
 // awaitFailure waits until the pool says what it lacks, and what for.
 func (n *tenant) awaitFailure(f poolFault) {
-	n.t.Helper()
-	eventually(n.t, fmt.Sprintf("pool %s says %s", f.pool.Name, f.reason), func(ctx context.Context) error {
-		pool, err := n.pools().Get(ctx, f.pool.Name, getNow)
+	n.T.Helper()
+	eventually(n.T, fmt.Sprintf("pool %s says %s", f.pool.Name, f.reason), func(ctx context.Context) error {
+		pool, err := n.Pools().Get(ctx, f.pool.Name, getNow)
 		if err != nil {
 			return err
 		}
@@ -220,27 +220,27 @@ func (n *tenant) awaitFailure(f poolFault) {
 
 // changePool changes a pool as often as it takes to win over other writers.
 func (n *tenant) changePool(name string, change func(*v1alpha1.WarmPool)) {
-	n.t.Helper()
+	n.T.Helper()
 	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
-		pool, err := n.pools().Get(n.t.Context(), name, getNow)
+		pool, err := n.Pools().Get(n.T.Context(), name, getNow)
 		if err != nil {
 			return err
 		}
 		change(pool)
-		_, err = n.pools().Update(n.t.Context(), pool, metav1.UpdateOptions{})
+		_, err = n.Pools().Update(n.T.Context(), pool, metav1.UpdateOptions{})
 		return err
 	})
 	if err != nil {
-		n.t.Fatalf("change pool %s: %v", name, err)
+		n.T.Fatalf("change pool %s: %v", name, err)
 	}
 }
 
 // changeTemplates changes the pods of all pools.
 func (n *tenant) changeTemplates(change func(*corev1.PodSpec)) {
-	n.t.Helper()
-	pools, err := n.pools().List(n.t.Context(), everything)
+	n.T.Helper()
+	pools, err := n.Pools().List(n.T.Context(), everything)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	for i := range pools.Items {
 		n.changePool(pools.Items[i].Name, func(pool *v1alpha1.WarmPool) { change(&pool.Spec.Template.Spec) })
@@ -249,13 +249,13 @@ func (n *tenant) changeTemplates(change func(*corev1.PodSpec)) {
 
 // setQuota limits how many pods the namespace may have.
 func (n *tenant) setQuota(pods string) {
-	n.t.Helper()
-	quotas := clientOf(n.t, cluster.Admin).CoreV1().ResourceQuotas(n.namespace)
+	n.T.Helper()
+	quotas := clientOf(n.T, cluster.Admin).CoreV1().ResourceQuotas(n.Namespace)
 	patch := fmt.Appendf(nil, `{"apiVersion":"v1","kind":"ResourceQuota","metadata":{"name":"few"},"spec":{"hard":{"pods":%q}}}`, pods)
-	if _, err := quotas.Patch(n.t.Context(), "few", types.ApplyPatchType, patch, metav1.PatchOptions{FieldManager: "e2e"}); err != nil {
-		n.t.Fatal(err)
+	if _, err := quotas.Patch(n.T.Context(), "few", types.ApplyPatchType, patch, metav1.PatchOptions{FieldManager: "e2e"}); err != nil {
+		n.T.Fatal(err)
 	}
-	eventually(n.t, "the quota counts", func(ctx context.Context) error {
+	eventually(n.T, "the quota counts", func(ctx context.Context) error {
 		quota, err := quotas.Get(ctx, "few", getNow)
 		if err == nil && !quota.Status.Hard[corev1.ResourcePods].Equal(resource.MustParse(pods)) {
 			err = fmt.Errorf("its status is %+v", quota.Status)
@@ -266,19 +266,19 @@ func (n *tenant) setQuota(pods string) {
 
 // enforce has the namespace refuse pods that do not keep to a pod security standard.
 func (n *tenant) enforce(level string) {
-	n.t.Helper()
+	n.T.Helper()
 	patch := fmt.Appendf(nil, `{"metadata":{"labels":{"pod-security.kubernetes.io/enforce":%q}}}`, level)
-	_, err := clientOf(n.t, cluster.Admin).CoreV1().Namespaces().Patch(n.t.Context(), n.namespace, types.MergePatchType, patch, patchNow)
+	_, err := clientOf(n.T, cluster.Admin).CoreV1().Namespaces().Patch(n.T.Context(), n.Namespace, types.MergePatchType, patch, patchNow)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 }
 
 func (n *tenant) createSecret(name string) {
-	n.t.Helper()
+	n.T.Helper()
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: name}}
-	if _, err := n.core.CoreV1().Secrets(n.namespace).Create(n.t.Context(), secret, createNow); err != nil {
-		n.t.Fatal(err)
+	if _, err := n.core.CoreV1().Secrets(n.Namespace).Create(n.T.Context(), secret, createNow); err != nil {
+		n.T.Fatal(err)
 	}
 }
 

@@ -65,7 +65,7 @@ func TestTemplates(t *testing.T) {
 		{Name: "executor", Image: testImage, ImagePullPolicy: corev1.PullNever, Command: []string{"sleep"}, Args: []string{"infinity"}},
 	}
 	for _, pool := range []*v1alpha1.WarmPool{bare, probePool(t, "shell-less", 1), serving, old} {
-		n.createPool(pool)
+		n.CreatePool(pool)
 	}
 	t.Run("without a command", func(t *testing.T) { n.in(t).testNoCommand() })
 	t.Run("without a shell", func(t *testing.T) { n.in(t).testNoShell() })
@@ -81,67 +81,67 @@ func templateCondition(pool *v1alpha1.WarmPool) *metav1.Condition {
 // testNoCommand shows that the agent runs alone where nothing else is asked
 // for, and that the pool says so.
 func (n *tenant) testNoCommand() {
-	if c := templateCondition(n.awaitPool("bare", 1)); c.Status != metav1.ConditionTrue || c.Reason != "NoCommand" {
-		n.t.Errorf("the pool says %+v", c)
+	if c := templateCondition(n.AwaitPool("bare", 1)); c.Status != metav1.ConditionTrue || c.Reason != "NoCommand" {
+		n.T.Errorf("the pool says %+v", c)
 	}
-	n.kubectl().run(words("describe", "warmpool", "bare"), "NoCommand", `container "executor" has no command`)
-	n.readySandbox("bare", "bare")
-	task := n.perform(taskIn("bare", "bare", command("lists", "ps", "-o", "pid,args")))
-	wantSucceeded(n.t, task)
+	n.kubectl().Run(words("describe", "warmpool", "bare"), "NoCommand", `container "executor" has no command`)
+	n.ReadySandbox("bare", "bare")
+	task := n.Perform(taskIn("bare", "bare", command("lists", "ps", "-o", "pid,args")))
+	wantSucceeded(n.T, task)
 	processes := task.Status.Stdout
-	wantWords(n.t, processes, "1 /.arl/arl-agent serve")
+	wantWords(n.T, processes, "1 /.arl/arl-agent serve")
 	if lines := strings.Count(processes, "\n"); lines != 3 { // a head, the agent and ps
-		n.t.Errorf("%d lines of processes, want 3:\n%s", lines, processes)
+		n.T.Errorf("%d lines of processes, want 3:\n%s", lines, processes)
 	}
 }
 
 // testNoShell runs a program, and patches files, in an image that has nothing else.
 func (n *tenant) testNoShell() {
-	n.awaitPool("shell-less", 1)
-	n.readySandbox("shell-less", "shell-less")
+	n.AwaitPool("shell-less", 1)
+	n.ReadySandbox("shell-less", "shell-less")
 	content := "kept\n"
-	task := n.perform(taskIn("shell-less", "shell-less",
+	task := n.Perform(taskIn("shell-less", "shell-less",
 		command("says", probeProgram, "say", "no", "shell"),
 		v1alpha1.TaskStep{Name: "writes", Type: v1alpha1.StepFilePatch, Path: "note", Content: &content}))
-	wantSucceeded(n.t, task)
+	wantSucceeded(n.T, task)
 	if task.Status.Stdout != "no shell\n" {
-		n.t.Errorf("the program printed %q", task.Status.Stdout)
+		n.T.Errorf("the program printed %q", task.Status.Stdout)
 	}
-	missing := n.perform(taskIn("shell-less", "shell-asked-for", shell("script", "true")))
+	missing := n.Perform(taskIn("shell-less", "shell-asked-for", shell("script", "true")))
 	if s := missing.Status; s.State != v1alpha1.TaskFailed || s.FailureClass != v1alpha1.FailureUser {
-		n.t.Errorf("a task that wants a shell is %s", outline(missing))
+		n.T.Errorf("a task that wants a shell is %s", outline(missing))
 	}
-	wantWords(n.t, outline(missing), "sh: command not found")
-	n.t.Logf("a task that wants a shell is %s", outline(missing))
+	wantWords(n.T, outline(missing), "sh: command not found")
+	n.T.Logf("a task that wants a shell is %s", outline(missing))
 }
 
 // testCommand shows that the template's command runs beneath the agent, with
 // its arguments and environment, and is not disturbed by tasks.
 func (n *tenant) testCommand() {
-	if c := templateCondition(n.awaitPool("serving", 1)); c.Status != metav1.ConditionTrue || c.Reason != "Accepted" {
-		n.t.Errorf("the pool says %+v", c)
+	if c := templateCondition(n.AwaitPool("serving", 1)); c.Status != metav1.ConditionTrue || c.Reason != "Accepted" {
+		n.T.Errorf("the pool says %+v", c)
 	}
-	sandbox := n.readySandbox("serving", "serving")
+	sandbox := n.ReadySandbox("serving", "serving")
 	home := "http://" + sandbox.Status.PodIP + ":8080/"
-	eventually(n.t, "the template's command serves", func(context.Context) error { return check(home, "hello world") })
-	wantWords(n.t, n.output("serving", "ps -o pid,ppid,args"), "1     0 /.arl/arl-agent serve", "1 httpd -f -p 8080")
-	n.output("serving", "true")
+	eventually(n.T, "the template's command serves", func(context.Context) error { return check(home, "hello world") })
+	wantWords(n.T, n.Output("serving", "ps -o pid,ppid,args"), "1     0 /.arl/arl-agent serve", "1 httpd -f -p 8080")
+	n.Output("serving", "true")
 	if err := check(home, "hello world"); err != nil {
-		n.t.Errorf("after a task: %v", err)
+		n.T.Errorf("after a task: %v", err)
 	}
 }
 
 // testOldTemplate runs steps in the container named executor, which is not the
 // first, beside a sidecar that is left as it is.
 func (n *tenant) testOldTemplate() {
-	n.awaitPool("old", 1)
-	sandbox := n.readySandbox("old", "old")
-	if got := n.output("old", "cat "+markFile+"; ps -o args"); !strings.HasPrefix(got, markText) ||
+	n.AwaitPool("old", 1)
+	sandbox := n.ReadySandbox("old", "old")
+	if got := n.Output("old", "cat "+markFile+"; ps -o args"); !strings.HasPrefix(got, markText) ||
 		!strings.Contains(got, "sleep infinity") || strings.Contains(got, "httpd") {
-		n.t.Errorf("a step in the executor printed %q", got)
+		n.T.Errorf("a step in the executor printed %q", got)
 	}
 	sidecar := "http://" + sandbox.Status.PodIP + ":8080/" + strings.TrimPrefix(markFile, "/etc/")
 	if err := check(sidecar, markText); err != nil {
-		n.t.Errorf("the sidecar: %v", err)
+		n.T.Errorf("the sidecar: %v", err)
 	}
 }

@@ -23,14 +23,14 @@ var fullWords = words("the server's disk is almost full", "delete objects that a
 // again nobody has to do anything.
 func TestFullVolume(t *testing.T) {
 	n := newTenant(t)
-	n.fillPool(cappedPool("pool", 2))
-	n.createPool(busyPool("unneeded", 0))
+	n.FillPool(cappedPool("pool", 2))
+	n.CreatePool(busyPool("unneeded", 0))
 	volume, restore := smallVolume(t)
 	defer restore()
 	box := sandboxOf("box", "pool")
 	box.Spec.MaxConcurrentTasks = ptr.To[int32](2)
-	n.createSandbox(box)
-	n.createTask(taskIn("box", "runs", shell("waits", "until [ -e go ]; do sleep 0.1; done; echo done")))
+	n.CreateSandbox(box)
+	n.CreateTask(taskIn("box", "runs", shell("waits", "until [ -e go ]; do sleep 0.1; done; echo done")))
 	n.awaitRunning("runs")
 	restarts := serverPod(t).Status.ContainerStatuses[0].RestartCount
 
@@ -39,12 +39,12 @@ func TestFullVolume(t *testing.T) {
 		t.Fatalf("the volume has no end: %s", out)
 	}
 	bulk := n.createUntilRefused()
-	n.kubectl().fail(bulkyManifest("more", bulky(0)), words("create", "-f", "-"), fullWords...)
-	if _, err := n.pools().Get(t.Context(), "pool", getNow); err != nil {
+	n.kubectl().Fail(bulkyManifest("more", bulky(0)), words("create", "-f", "-"), fullWords...)
+	if _, err := n.Pools().Get(t.Context(), "pool", getNow); err != nil {
 		t.Error(err)
 	}
 	for _, name := range append(bulk, "unneeded") {
-		if err := n.pools().Delete(t.Context(), name, deleteNow); err != nil {
+		if err := n.Pools().Delete(t.Context(), name, deleteNow); err != nil {
 			t.Errorf("delete on a full volume: %v", err)
 		}
 	}
@@ -56,17 +56,17 @@ func TestFullVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "there is room again", func(ctx context.Context) error {
-		_, err := n.tasks().Create(ctx, taskIn("box", "goes", shell("lets-go", "touch go")), createNow)
+		_, err := n.Tasks().Create(ctx, taskIn("box", "goes", shell("lets-go", "touch go")), createNow)
 		if apierrors.IsAlreadyExists(err) {
 			return nil
 		}
 		return err
 	})
-	wantSucceeded(t, n.awaitEnd("goes"))
-	if task := n.awaitEnd("runs"); task.Status.Stdout != "done\n" || task.Status.Attempts != 1 {
+	wantSucceeded(t, n.AwaitEnd("goes"))
+	if task := n.AwaitEnd("runs"); task.Status.Stdout != "done\n" || task.Status.Attempts != 1 {
 		t.Errorf("the task that ran meanwhile printed %q: %s", task.Status.Stdout, outline(task))
 	}
-	n.readySandbox("other", "pool")
+	n.ReadySandbox("other", "pool")
 }
 
 // smallVolume gives the server a volume that can be filled, with the same
@@ -113,25 +113,25 @@ func volumeDir(t *testing.T) string {
 // createUntilRefused creates pools until there is no room for one more, and
 // returns their names. What the database has allocated ahead is some room.
 func (n *tenant) createUntilRefused() (names []string) {
-	n.t.Helper()
+	n.T.Helper()
 	const most = 1000
 	for i := range most {
 		pool := busyPool(fmt.Sprintf("bulky-%d", i), 0)
 		pool.Annotations = map[string]string{"bulk": bulky(i)}
-		_, err := n.pools().Create(n.t.Context(), pool, createNow)
+		_, err := n.Pools().Create(n.T.Context(), pool, createNow)
 		if err == nil {
 			names = append(names, pool.Name)
 			continue
 		}
 		var status apierrors.APIStatus
 		if !errors.As(err, &status) || status.Status().Code != http.StatusInsufficientStorage {
-			n.t.Fatalf("a create on a full volume got %v, want an answer with code %d", err, http.StatusInsufficientStorage)
+			n.T.Fatalf("a create on a full volume got %v, want an answer with code %d", err, http.StatusInsufficientStorage)
 		}
-		wantWords(n.t, err.Error(), fullWords...)
-		n.t.Logf("after %d pools: %v", len(names), err)
+		wantWords(n.T, err.Error(), fullWords...)
+		n.T.Logf("after %d pools: %v", len(names), err)
 		return names
 	}
-	n.t.Fatalf("%d pools have found room in a full volume", most)
+	n.T.Fatalf("%d pools have found room in a full volume", most)
 	return nil
 }
 

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -11,8 +10,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
+
+	"arl.io/arl/test/space"
 )
 
 // clientOf returns a client of Kubernetes' own kinds.
@@ -73,31 +73,12 @@ func startWebPod(t *testing.T, admin kubernetes.Interface, namespace, name strin
 	return pod
 }
 
-// eventually waits until a check holds, and fails the test if it does not in time.
-func eventually(t *testing.T, what string, check func(context.Context) error) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	if err := until(ctx, check); err != nil {
-		t.Fatalf("wait until %s: %v", what, err)
-	}
-}
-
-// until waits until a check holds or ctx ends. Its error is then what was wrong
-// at the end.
-func until(ctx context.Context, check func(context.Context) error) error {
-	last := errors.New("never checked")
-	err := wait.PollUntilContextCancel(ctx, poll, true, func(ctx context.Context) (bool, error) {
-		if failed := check(ctx); failed == nil || ctx.Err() == nil {
-			last = failed
-		}
-		return last == nil, nil
-	})
-	if err != nil {
-		return fmt.Errorf("%w: %w", err, last)
-	}
-	return nil
-}
+// waits are those for what happens in the cluster.
+var (
+	waits      = space.Waiter{Patience: patience, Pause: poll}
+	eventually = waits.Eventually
+	until      = waits.Until
+)
 
 // get returns what a URL inside the cluster answers.
 func get(t *testing.T, url string) string {

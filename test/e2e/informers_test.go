@@ -54,9 +54,9 @@ func TestInformer(t *testing.T) {
 			t.Logf("%d writes were made, and %d failed meanwhile", s.made.Load(), s.failed.Load())
 			n.awaitInSync(held)
 			// What is written from now on must arrive, too.
-			n.createSandbox(sandboxOf("after", "nowhere"))
+			n.CreateSandbox(sandboxOf("after", "nowhere"))
 			n.awaitInSync(held)
-			if err := n.sandboxes().Delete(t.Context(), "after", deleteNow); err != nil {
+			if err := n.Sandboxes().Delete(t.Context(), "after", deleteNow); err != nil {
 				t.Fatal(err)
 			}
 			n.awaitInSync(held)
@@ -92,22 +92,22 @@ type informer struct {
 
 // startInformer starts an informer of the tenant's sandboxes, which ends with the test.
 func (n *tenant) startInformer() *informer {
-	n.t.Helper()
-	factory := externalversions.NewSharedInformerFactoryWithOptions(n.arl, 0, externalversions.WithNamespace(n.namespace))
+	n.T.Helper()
+	factory := externalversions.NewSharedInformerFactoryWithOptions(n.arl, 0, externalversions.WithNamespace(n.Namespace))
 	sandboxes := factory.Arl().V1alpha1().Sandboxes().Informer()
 	held := &informer{store: sandboxes.GetStore(), told: map[string]string{}}
 	if _, err := sandboxes.AddEventHandler(held); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	stop := make(chan struct{})
-	n.t.Cleanup(func() {
+	n.T.Cleanup(func() {
 		close(stop)
 		factory.Shutdown()
 	})
 	factory.Start(stop)
-	for kind, synced := range factory.WaitForCacheSync(n.t.Context().Done()) {
+	for kind, synced := range factory.WaitForCacheSync(n.T.Context().Done()) {
 		if !synced {
-			n.t.Fatalf("the informer of %s has not synced", kind)
+			n.T.Fatalf("the informer of %s has not synced", kind)
 		}
 	}
 	return held
@@ -158,9 +158,9 @@ func revision(sandbox *v1alpha1.Sandbox) uint64 {
 
 // awaitInSync waits until an informer holds, and has told its handlers, just what a list says.
 func (n *tenant) awaitInSync(held *informer) {
-	n.t.Helper()
-	eventually(n.t, "the informer is in sync", func(ctx context.Context) error {
-		list, err := n.sandboxes().List(ctx, everything)
+	n.T.Helper()
+	eventually(n.T, "the informer is in sync", func(ctx context.Context) error {
+		list, err := n.Sandboxes().List(ctx, everything)
 		if err != nil {
 			return err
 		}
@@ -182,9 +182,9 @@ func (n *tenant) awaitInSync(held *informer) {
 	held.mu.Lock()
 	defer held.mu.Unlock()
 	for _, wrong := range held.wrong {
-		n.t.Error(wrong)
+		n.T.Error(wrong)
 	}
-	n.t.Logf("in sync with %d objects", len(held.told))
+	n.T.Logf("in sync with %d objects", len(held.told))
 }
 
 // scribbler makes random writes until it is stopped. Some fail, while a server
@@ -195,13 +195,13 @@ type scribbler struct {
 }
 
 func (n *tenant) startScribbler() *scribbler {
-	ctx, cancel := context.WithCancel(n.t.Context())
+	ctx, cancel := context.WithCancel(n.T.Context())
 	done := make(chan struct{})
 	s := &scribbler{stop: func() {
 		cancel()
 		<-done
 	}}
-	n.t.Cleanup(s.stop)
+	n.T.Cleanup(s.stop)
 	go func() {
 		defer close(done)
 		random := rand.New(rand.NewPCG(1, 2))
@@ -240,14 +240,14 @@ func (n *tenant) scrawl(ctx context.Context, random *rand.Rand) error {
 	name := fmt.Sprintf("s%d", random.IntN(50))
 	switch random.IntN(4) {
 	case 0:
-		err := n.sandboxes().Delete(ctx, name, metav1.DeleteOptions{})
+		err := n.Sandboxes().Delete(ctx, name, metav1.DeleteOptions{})
 		return ignore(err, apierrors.IsNotFound)
 	case 1:
-		_, err := n.sandboxes().Create(ctx, sandboxOf(name, "nowhere"), createNow)
+		_, err := n.Sandboxes().Create(ctx, sandboxOf(name, "nowhere"), createNow)
 		return ignore(err, apierrors.IsAlreadyExists)
 	default:
 		label := fmt.Appendf(nil, `{"metadata":{"labels":{"n":"%d"}}}`, random.Int())
-		_, err := n.sandboxes().Patch(ctx, name, types.MergePatchType, label, patchNow)
+		_, err := n.Sandboxes().Patch(ctx, name, types.MergePatchType, label, patchNow)
 		return ignore(err, apierrors.IsNotFound)
 	}
 }

@@ -62,39 +62,39 @@ func taskYAML(name, sandbox, script string) string {
 func TestKubectlReads(t *testing.T) {
 	n := newTenant(t)
 	k := n.kubectl()
-	k.with(poolManifest+sandboxYAML("waiting", "nowhere"), words("apply", "-f", "-"),
+	k.With(poolManifest+sandboxYAML("waiting", "nowhere"), words("apply", "-f", "-"),
 		"warmpool.arl.io/pool created", "sandbox.arl.io/waiting created")
-	k.run(words("wait", "--for=condition=Ready", "warmpool/pool", "--timeout=240s"), "condition met")
-	k.with(sandboxYAML("ready", "pool"), words("create", "-f", "-", "-o", "jsonpath={.status.phase}"), "Ready")
-	k.with(taskYAML("fine", "ready", "cat "+markFile)+taskYAML("broken", "ready", "exit 42"), words("apply", "-f", "-"))
-	k.run(words("wait", "--for=jsonpath={.status.state}=Succeeded", "task/fine", "--timeout=240s"), "condition met")
-	k.run(words("wait", "--for=condition=Succeeded=false", "task/broken", "--timeout=240s"), "condition met")
+	k.Run(words("wait", "--for=condition=Ready", "warmpool/pool", "--timeout=240s"), "condition met")
+	k.With(sandboxYAML("ready", "pool"), words("create", "-f", "-", "-o", "jsonpath={.status.phase}"), "Ready")
+	k.With(taskYAML("fine", "ready", "cat "+markFile)+taskYAML("broken", "ready", "exit 42"), words("apply", "-f", "-"))
+	k.Run(words("wait", "--for=jsonpath={.status.state}=Succeeded", "task/fine", "--timeout=240s"), "condition met")
+	k.Run(words("wait", "--for=condition=Succeeded=false", "task/broken", "--timeout=240s"), "condition met")
 	// Nothing more is to change while it is read.
-	n.awaitPool("pool", 1)
+	n.AwaitPool("pool", 1)
 
 	t.Run("discovery", func(t *testing.T) { testDiscovery(k.in(t)) })
 	t.Run("explain", func(t *testing.T) { testExplain(k.in(t)) })
 	t.Run("get", func(t *testing.T) { testGet(k.in(t)) })
 	t.Run("describe", func(t *testing.T) {
 		k := k.in(t)
-		k.run(words("describe", "warmpool", "pool"), "Name:", "pool", "Labels:", "team=red", "Kind:", "WarmPool", "Max Pods:", "3")
-		k.run(words("describe", "sandboxes"), "Pool Ref:", "nowhere", "Phase:", "Pending", "Ready")
-		k.run(words("describe", "tk/broken"), "Steps:", "Exit Code:", "42", "StepFailed")
+		k.Run(words("describe", "warmpool", "pool"), "Name:", "pool", "Labels:", "team=red", "Kind:", "WarmPool", "Max Pods:", "3")
+		k.Run(words("describe", "sandboxes"), "Pool Ref:", "nowhere", "Phase:", "Pending", "Ready")
+		k.Run(words("describe", "tk/broken"), "Steps:", "Exit Code:", "42", "StepFailed")
 	})
 	t.Run("selectors", func(t *testing.T) { testSelectors(k.in(t)) })
 	t.Run("error texts", func(t *testing.T) {
 		k := k.in(t)
-		k.fail("", words("get", "sandbox", "nobody"), `sandboxes.arl.io "nobody" not found`)
-		k.fail("", words("get", "tasks", "--field-selector", "spec.traceID=x"), `field selector "spec.traceID" is not supported for Task`)
-		k.fail("", words("get", "sandboxes", "-n", "default"),
+		k.Fail("", words("get", "sandbox", "nobody"), `sandboxes.arl.io "nobody" not found`)
+		k.Fail("", words("get", "tasks", "--field-selector", "spec.traceID=x"), `field selector "spec.traceID" is not supported for Task`)
+		k.Fail("", words("get", "sandboxes", "-n", "default"),
 			fmt.Sprintf(`sandboxes.arl.io is forbidden: User %q cannot list resource "sandboxes" in API group "arl.io" in the namespace "default"`, n.user))
 	})
 }
 
 func testDiscovery(k *kubectl) {
 	var list metav1.APIResourceList
-	if err := json.Unmarshal([]byte(k.run(words("get", "--raw", "/apis/arl.io/v1alpha1"))), &list); err != nil {
-		k.t.Fatal(err)
+	if err := json.Unmarshal([]byte(k.Run(words("get", "--raw", "/apis/arl.io/v1alpha1"))), &list); err != nil {
+		k.T.Fatal(err)
 	}
 	var names []string
 	for _, resource := range list.APIResources {
@@ -102,57 +102,57 @@ func testDiscovery(k *kubectl) {
 	}
 	for _, name := range []string{"sandboxes", "sandboxes/status", "tasks", "tasks/status", "warmpools", "warmpools/scale", "warmpools/status"} {
 		if !slices.Contains(names, name) {
-			k.t.Errorf("no resource %s in %q", name, names)
+			k.T.Errorf("no resource %s in %q", name, names)
 		}
 	}
-	lines := strings.Split(k.run(words("api-resources", "--api-group=arl.io", "-o", "wide")), "\n")
+	lines := strings.Split(k.Run(words("api-resources", "--api-group=arl.io", "-o", "wide")), "\n")
 	for _, want := range [][]string{
 		{"warmpools", "wp", "WarmPool"}, {"sandboxes", "sbx", "Sandbox"}, {"tasks", "tk", "Task"},
 	} {
 		want = append(want, "arl.io/v1alpha1", "true", "arl", "create,delete,deletecollection,get,list,patch,update,watch")
 		if !slices.ContainsFunc(lines, func(line string) bool { return len(missingWords(line, want)) == 0 }) {
-			k.t.Errorf("no line with %q in:\n%s", want, strings.Join(lines, "\n"))
+			k.T.Errorf("no line with %q in:\n%s", want, strings.Join(lines, "\n"))
 		}
 	}
-	k.run(words("api-versions"), "arl.io/v1alpha1")
+	k.Run(words("api-versions"), "arl.io/v1alpha1")
 }
 
 func testExplain(k *kubectl) {
 	// kube-apiserver fetches what there is to explain a while after the API is served.
-	eventually(k.t, "kubectl explains", func(context.Context) error {
-		if got := k.try("", "explain", "sandbox"); !strings.Contains(got.stdout, "GROUP:      arl.io") {
-			return errors.New(got.stdout + got.stderr)
+	eventually(k.T, "kubectl explains", func(context.Context) error {
+		if got := k.Try("", "explain", "sandbox"); !strings.Contains(got.Stdout, "GROUP:      arl.io") {
+			return errors.New(got.Stdout + got.Stderr)
 		}
 		return nil
 	})
-	k.run(words("explain", "task.spec.steps", "--recursive"), "KIND:       Task", "command\t<[]string>", "onFailure\t<string>", "-required-")
-	k.run(words("explain", "warmpool.spec.replicas"), "<integer>", "Default 1")
-	k.run(words("explain", "warmpool.spec.template.spec.containers", "--recursive"), "image\t<string>")
+	k.Run(words("explain", "task.spec.steps", "--recursive"), "KIND:       Task", "command\t<[]string>", "onFailure\t<string>", "-required-")
+	k.Run(words("explain", "warmpool.spec.replicas"), "<integer>", "Default 1")
+	k.Run(words("explain", "warmpool.spec.template.spec.containers", "--recursive"), "image\t<string>")
 }
 
 func testGet(k *kubectl) {
-	k.run(words("get", "wp"), "NAME", "DESIRED", "READY", "ALLOCATED", "PENDING", "PHASE", "AGE", "pool")
-	k.run(words("get", "sbx"), "POOL", "PHASE", "POD", "ready", "pool-", "waiting", "nowhere", "Pending")
-	k.run(words("get", "tk"), "SANDBOX", "STATE", "REASON", "EXIT", "fine", "Succeeded", "broken", "StepFailed", "42")
-	if narrow := k.run(words("get", "arl")); strings.Contains(narrow, "WORKDIR") || strings.Contains(narrow, "QUEUE") {
-		k.t.Errorf("wide columns without -o wide:\n%s", narrow)
+	k.Run(words("get", "wp"), "NAME", "DESIRED", "READY", "ALLOCATED", "PENDING", "PHASE", "AGE", "pool")
+	k.Run(words("get", "sbx"), "POOL", "PHASE", "POD", "ready", "pool-", "waiting", "nowhere", "Pending")
+	k.Run(words("get", "tk"), "SANDBOX", "STATE", "REASON", "EXIT", "fine", "Succeeded", "broken", "StepFailed", "42")
+	if narrow := k.Run(words("get", "arl")); strings.Contains(narrow, "WORKDIR") || strings.Contains(narrow, "QUEUE") {
+		k.T.Errorf("wide columns without -o wide:\n%s", narrow)
 	}
-	k.run(words("get", "arl", "-o", "wide"), "IMAGES", "WORKDIR", testImage, "QUEUE", "ATTEMPTS", "STEPS", "1/1")
-	k.run(words("get", "warmpool", "pool", "-o", "yaml"), "apiVersion: arl.io/v1alpha1", "kind: WarmPool", "reclaimPolicy: Delete", "type: OnReplenish")
-	k.run(words("get", "tasks", "-o", "name"), "task.arl.io/fine\n", "task.arl.io/broken\n")
-	k.run(words("get", "sandboxes", "--show-labels"), "team=red")
-	k.want("task/fine", "{.status.stdout}", markText)
-	k.want("task/fine", "{.spec.timeout} {.status.exitCode}", "5m 0")
+	k.Run(words("get", "arl", "-o", "wide"), "IMAGES", "WORKDIR", testImage, "QUEUE", "ATTEMPTS", "STEPS", "1/1")
+	k.Run(words("get", "warmpool", "pool", "-o", "yaml"), "apiVersion: arl.io/v1alpha1", "kind: WarmPool", "reclaimPolicy: Delete", "type: OnReplenish")
+	k.Run(words("get", "tasks", "-o", "name"), "task.arl.io/fine\n", "task.arl.io/broken\n")
+	k.Run(words("get", "sandboxes", "--show-labels"), "team=red")
+	k.Want("task/fine", "{.status.stdout}", markText)
+	k.Want("task/fine", "{.spec.timeout} {.status.exitCode}", "5m 0")
 
-	k.watch(words("get", "sandboxes", "-w", "--output-watch-events"), func() {
-		k.with(sandboxYAML("later", "nowhere"), words("create", "-f", "-"))
-		k.run(words("delete", "sandbox", "later"))
+	k.Watch(words("get", "sandboxes", "-w", "--output-watch-events"), func() {
+		k.With(sandboxYAML("later", "nowhere"), words("create", "-f", "-"))
+		k.Run(words("delete", "sandbox", "later"))
 	}, "ADDED      ready", "ADDED      later", "DELETED    later")
 }
 
 func testSelectors(k *kubectl) {
-	pod := k.run(words("get", "sandbox", "ready", "-o", "jsonpath={.status.podName}"))
-	k.run(words("label", "sandbox", "waiting", "tier=low"))
+	pod := k.Run(words("get", "sandbox", "ready", "-o", "jsonpath={.status.podName}"))
+	k.Run(words("label", "sandbox", "waiting", "tier=low"))
 	for _, test := range []struct {
 		resource, by string
 		want         []string
@@ -169,13 +169,13 @@ func testSelectors(k *kubectl) {
 		{"sandboxes", "--selector=team in (red),!tier", words("ready")},
 		{"sandboxes", "--selector=tier", words("waiting")},
 	} {
-		out := k.run(words("get", test.resource, test.by, "-o", "jsonpath={.items[*].metadata.name}"))
+		out := k.Run(words("get", test.resource, test.by, "-o", "jsonpath={.items[*].metadata.name}"))
 		if got := strings.Fields(out); !slices.Equal(got, test.want) {
-			k.t.Errorf("%s %s: got %q, want %q", test.resource, test.by, got, test.want)
+			k.T.Errorf("%s %s: got %q, want %q", test.resource, test.by, got, test.want)
 		}
 	}
-	got := k.try("", "get", "sandboxes", "--chunk-size=1", "-o", "jsonpath={.items[*].metadata.name}", "-v=6")
-	if got.stdout != "ready waiting" || strings.Count(got.stderr, "continue=") != 1 {
-		k.t.Errorf("in pages of one there are %q:\n%s", got.stdout, got.stderr)
+	got := k.Try("", "get", "sandboxes", "--chunk-size=1", "-o", "jsonpath={.items[*].metadata.name}", "-v=6")
+	if got.Stdout != "ready waiting" || strings.Count(got.Stderr, "continue=") != 1 {
+		k.T.Errorf("in pages of one there are %q:\n%s", got.Stdout, got.Stderr)
 	}
 }

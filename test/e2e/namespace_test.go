@@ -17,15 +17,15 @@ import (
 func TestNamespaceDeletion(t *testing.T) {
 	t.Run("without pods", func(t *testing.T) {
 		n := newTenant(t)
-		n.createPool(busyPool("pool", 0))
+		n.CreatePool(busyPool("pool", 0))
 		n.makeObjects(200, 299)
 		n.measureDeletion("500 OBJECTS")
 	})
 	t.Run("with a pod and a task that runs in it", func(t *testing.T) {
 		n := newTenant(t)
-		n.fillPool(cappedPool("pool", 1))
-		n.readySandbox("ready", "pool")
-		n.createTask(taskIn("ready", "long", command("sleep", "sleep", "600")))
+		n.FillPool(cappedPool("pool", 1))
+		n.ReadySandbox("ready", "pool")
+		n.CreateTask(taskIn("ready", "long", command("sleep", "sleep", "600")))
 		n.makeObjects(200, 297)
 		n.awaitRunning("long")
 		n.measureDeletion("500 OBJECTS AND A POD")
@@ -34,13 +34,13 @@ func TestNamespaceDeletion(t *testing.T) {
 
 // makeObjects makes sandboxes and tasks that wait for a pool that is not there.
 func (n *tenant) makeObjects(sandboxes, tasks int) {
-	n.t.Helper()
+	n.T.Helper()
 	begin := time.Now()
-	group, ctx := errgroup.WithContext(n.t.Context())
+	group, ctx := errgroup.WithContext(n.T.Context())
 	group.SetLimit(16)
 	for i := range sandboxes {
 		group.Go(func() error {
-			_, err := n.sandboxes().Create(ctx, sandboxOf(fmt.Sprintf("s%d", i), "nowhere"), createNow)
+			_, err := n.Sandboxes().Create(ctx, sandboxOf(fmt.Sprintf("s%d", i), "nowhere"), createNow)
 			return err
 		})
 	}
@@ -48,45 +48,45 @@ func (n *tenant) makeObjects(sandboxes, tasks int) {
 		group.Go(func() error {
 			task := taskIn("", fmt.Sprintf("t%d", i), command("true", "true"))
 			task.Spec.PoolRef = "nowhere"
-			_, err := n.tasks().Create(ctx, task, createNow)
+			_, err := n.Tasks().Create(ctx, task, createNow)
 			return err
 		})
 	}
 	if err := group.Wait(); err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
-	n.t.Logf("%d objects were made in %s", sandboxes+tasks, since(begin))
+	n.T.Logf("%d objects were made in %s", sandboxes+tasks, since(begin))
 }
 
 // measureDeletion deletes the tenant's namespace and says how long that took.
 func (n *tenant) measureDeletion(what string) {
-	n.t.Helper()
-	admin := clientOf(n.t, cluster.Admin)
+	n.T.Helper()
+	admin := clientOf(n.T, cluster.Admin)
 	begin := time.Now()
-	if err := admin.CoreV1().Namespaces().Delete(n.t.Context(), n.namespace, deleteNow); err != nil {
-		n.t.Fatal(err)
+	if err := admin.CoreV1().Namespaces().Delete(n.T.Context(), n.Namespace, deleteNow); err != nil {
+		n.T.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(n.t.Context(), removal)
+	ctx, cancel := context.WithTimeout(n.T.Context(), removal)
 	defer cancel()
-	if err := awaitNoNamespace(ctx, admin, n.namespace); err != nil {
-		n.t.Fatal(err)
+	if err := awaitNoNamespace(ctx, admin, n.Namespace); err != nil {
+		n.T.Fatal(err)
 	}
-	n.t.Logf("NAMESPACE WITH %s DELETED IN %.1f SECONDS", what, time.Since(begin).Seconds())
+	n.T.Logf("NAMESPACE WITH %s DELETED IN %.1f SECONDS", what, time.Since(begin).Seconds())
 
-	left, err := arlClientOf(n.t, cluster.Admin).ArlV1alpha1().Sandboxes(n.namespace).List(n.t.Context(), everything)
+	left, err := arlClientOf(n.T, cluster.Admin).ArlV1alpha1().Sandboxes(n.Namespace).List(n.T.Context(), everything)
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	if len(left.Items) > 0 {
-		n.t.Errorf("%d sandboxes are left", len(left.Items))
+		n.T.Errorf("%d sandboxes are left", len(left.Items))
 	}
 }
 
 // awaitRunning waits until a task runs.
 func (n *tenant) awaitRunning(name string) {
-	n.t.Helper()
-	eventually(n.t, "task "+name+" runs", func(ctx context.Context) error {
-		task, err := n.tasks().Get(ctx, name, getNow)
+	n.T.Helper()
+	eventually(n.T, "task "+name+" runs", func(ctx context.Context) error {
+		task, err := n.Tasks().Get(ctx, name, getNow)
 		if err == nil && task.Status.State != v1alpha1.TaskRunning {
 			err = fmt.Errorf("it is %s", outline(task))
 		}

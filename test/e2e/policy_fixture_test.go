@@ -24,15 +24,15 @@ import (
 //
 // What is outside of the cluster are further addresses of the node.
 func newWays(n *tenant) *ways {
-	n.t.Helper()
-	t, admin := n.t, clientOf(n.t, cluster.Admin)
-	n.fillPool(probePool(t, "pool", 2))
-	n.readySandbox("box", "pool")
-	victim := n.readySandbox("victim", "pool").Status.PodIP
-	n.createTask(taskIn("victim", "listens", command("listens", probeProgram, "serve", "tcp/:"+otherPort)))
+	n.T.Helper()
+	t, admin := n.T, clientOf(n.T, cluster.Admin)
+	n.FillPool(probePool(t, "pool", 2))
+	n.ReadySandbox("box", "pool")
+	victim := n.ReadySandbox("victim", "pool").Status.PodIP
+	n.CreateTask(taskIn("victim", "listens", command("listens", probeProgram, "serve", "tcp/:"+otherPort)))
 
 	elsewhere, server := newNamespace(t, admin, "elsewhere"), serverPod(t)
-	createProbePod(t, admin, n.namespace, "neighbour", nil)
+	createProbePod(t, admin, n.Namespace, "neighbour", nil)
 	createProbePod(t, admin, elsewhere, "stranger", map[string]string{
 		"app.kubernetes.io/name":      server.Labels["app.kubernetes.io/name"],
 		"app.kubernetes.io/component": server.Labels["app.kubernetes.io/component"],
@@ -44,14 +44,14 @@ func newWays(n *tenant) *ways {
 		addAddress(t, ip)
 		listenAt(t, net.JoinHostPort(ip, "80"))
 	}
-	neighbour, stranger := probePodIP(t, admin, n.namespace, "neighbour"), probePodIP(t, admin, elsewhere, "stranger")
+	neighbour, stranger := probePodIP(t, admin, n.Namespace, "neighbour"), probePodIP(t, admin, elsewhere, "stranger")
 	roommate, names := probePodIP(t, admin, systemNamespace, "roommate"), probePodIP(t, admin, metav1.NamespaceSystem, "names")
 	ofNames := createNamesService(t, admin)
 	ofAPI, ofServer := serviceIP(t, admin, metav1.NamespaceDefault, "kubernetes"), serviceIP(t, admin, systemNamespace, serverName)
 
 	w := &ways{t: t, from: map[string]prober{
 		"box":       n.probeIn("box"),
-		"neighbour": probeInPod(n.namespace, "neighbour"),
+		"neighbour": probeInPod(n.Namespace, "neighbour"),
 		"stranger":  probeInPod(elsewhere, "stranger"),
 		"roommate":  probeInPod(systemNamespace, "roommate"),
 	}}

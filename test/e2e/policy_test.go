@@ -138,12 +138,12 @@ func TestNetworkPolicies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.kubectl().run(words("apply", "-k", dir), "arl-pools-egress created", "arl-pools-ingress created")
+	n.kubectl().Run(words("apply", "-k", dir), "arl-pools-egress created", "arl-pools-ingress created")
 	w.await(serverPolicy, poolPolicies)
 	t.Run("a pool beneath the policies", func(t *testing.T) { n.in(t).testPoolBeneathPolicies(w) })
 	w.await(serverPolicy, poolPolicies)
 
-	n.kubectl().run(words("delete", "-k", dir))
+	n.kubectl().Run(words("delete", "-k", dir))
 	w.await(serverPolicy)
 	if err := stop(); err != nil {
 		t.Fatal(err)
@@ -154,15 +154,15 @@ func TestNetworkPolicies(t *testing.T) {
 // testPoolBeneathPolicies makes a pool where the policies are applied already.
 // The server reached pods at their addresses before, so it tries no other way now.
 func (n *tenant) testPoolBeneathPolicies(w *ways) {
-	n.fillPool(probePool(n.t, "beneath", 1))
-	pod := n.readySandbox("beneath", "beneath").Status.PodIP
-	task := n.perform(taskIn("beneath", "says", command("says", probeProgram, "say", "here")))
-	wantSucceeded(n.t, task)
+	n.FillPool(probePool(n.T, "beneath", 1))
+	pod := n.ReadySandbox("beneath", "beneath").Status.PodIP
+	task := n.Perform(taskIn("beneath", "says", command("says", probeProgram, "say", "here")))
+	wantSucceeded(n.T, task)
 	if task.Status.Stdout != "here\n" {
-		n.t.Errorf("the task printed %q", task.Status.Stdout)
+		n.T.Errorf("the task printed %q", task.Status.Stdout)
 	}
 
-	inner := &ways{t: n.t, from: map[string]prober{"beneath": n.probeIn("beneath"), "stranger": w.from["stranger"]}}
+	inner := &ways{t: n.T, from: map[string]prober{"beneath": n.probeIn("beneath"), "stranger": w.from["stranger"]}}
 	inner.add("stranger", "the new pod's agent", "tcp", pod, agentPort, poolPolicies)
 	for _, way := range w.all {
 		if way.from == "box" {
@@ -176,7 +176,7 @@ func (n *tenant) testPoolBeneathPolicies(w *ways) {
 // probeIn runs the probe in a sandbox, as a task.
 func (n *tenant) probeIn(sandbox string) prober {
 	return func(_ context.Context, probe ...string) (string, error) {
-		task := n.perform(taskIn(sandbox, "probe-"+rand.String(8), command("probes", probe...)))
+		task := n.Perform(taskIn(sandbox, "probe-"+rand.String(8), command("probes", probe...)))
 		if task.Status.Stderr != "" {
 			return "", fmt.Errorf("task %s is %s", task.Name, outline(task))
 		}

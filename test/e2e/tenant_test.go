@@ -11,8 +11,8 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"arl.io/arl/pkg/generated/clientset/versioned"
-	client "arl.io/arl/pkg/generated/clientset/versioned/typed/arl/v1alpha1"
 	"arl.io/arl/test/e2e/cluster"
+	"arl.io/arl/test/space"
 )
 
 // Options of requests that ask for nothing special.
@@ -29,24 +29,23 @@ var (
 // that user, through kube-apiserver.
 //
 //	newTenant(t)                             installs the product if need be, and makes a tenant
-//	n.pools() n.sandboxes() n.tasks()        the generated typed clients
+//	n.Pools() n.Sandboxes() n.Tasks()        the generated typed clients
 //	n.core                                   Kubernetes' own kinds
-//	n.fillPool(busyPool(name, n))            a pool, and waits until its pods are ready
-//	n.createSandbox(sandboxOf(name, pool))   returns what the server answered
-//	n.awaitSandbox(name, phase) n.awaitEnd(task) n.awaitPool(name, ready)
-//	n.perform(taskIn(sandbox, name, shell(step, script)))   runs a task to its end
-//	n.output(sandbox, script)                the same for one that must succeed
-//	n.kubectl().run(args, words...) .with(stdin, args, words...) .fail(...) .watch(...)
+//	n.FillPool(busyPool(name, n))            a pool, and waits until its pods are ready
+//	n.CreateSandbox(sandboxOf(name, pool))   returns what the server answered
+//	n.AwaitSandbox(name, phase) n.AwaitEnd(task) n.AwaitPool(name, ready)
+//	n.Perform(taskIn(sandbox, name, shell(step, script)))   runs a task to its end
+//	n.Output(sandbox, script)                the same for one that must succeed
+//	n.kubectl().Run(args, words...) .with(stdin, args, words...) .fail(...) .watch(...)
 //
 // For a cluster's admin there are clientOf(t, cluster.Admin) and
 // shared.Kubectl, for the server awaitServed(t), serverPod(t) and the names in
 // deploy_test.go.
 type tenant struct {
-	t         *testing.T
-	namespace string
-	user      string
-	arl       versioned.Interface
-	core      kubernetes.Interface
+	*space.Space
+	user string
+	arl  versioned.Interface
+	core kubernetes.Interface
 }
 
 // newTenant makes a tenant on the shared installation. Its namespace goes with
@@ -64,9 +63,11 @@ func newTenant(t *testing.T) *tenant {
 	})
 	admin := clientOf(t, cluster.Admin)
 	namespace := newNamespace(t, admin, "tenant")
-	n := &tenant{t: t, namespace: namespace, user: "user-of-" + namespace}
-	grant(t, admin, namespace, n.user, "edit")
-	n.arl, n.core = arlClientOf(t, n.user), clientOf(t, n.user)
+	user := "user-of-" + namespace
+	grant(t, admin, namespace, user, "edit")
+	n := &tenant{user: user, arl: arlClientOf(t, user), core: clientOf(t, user)}
+	client := func() versioned.Interface { return n.arl }
+	n.Space = &space.Space{T: t, Namespace: namespace, Client: client, Waiter: waits}
 	n.awaitRights()
 	return n
 }
@@ -101,11 +102,11 @@ func grant(t *testing.T, admin kubernetes.Interface, namespace, user, role strin
 // awaitRights waits until kube-apiserver has taken up what the user may do. It asks
 // kube-apiserver and not our server, which would keep a refusal for some seconds.
 func (n *tenant) awaitRights() {
-	n.t.Helper()
-	eventually(n.t, n.user+" may make sandboxes", func(ctx context.Context) error {
+	n.T.Helper()
+	eventually(n.T, n.user+" may make sandboxes", func(ctx context.Context) error {
 		review, err := n.core.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, &authorizationv1.SelfSubjectAccessReview{
 			Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Namespace: n.namespace, Verb: "create", Group: "arl.io", Resource: "sandboxes",
+				Namespace: n.Namespace, Verb: "create", Group: "arl.io", Resource: "sandboxes",
 			}},
 		}, createNow)
 		if err == nil && !review.Status.Allowed {
@@ -115,14 +116,9 @@ func (n *tenant) awaitRights() {
 	})
 }
 
-func (n *tenant) pools() client.WarmPoolInterface {
-	return n.arl.ArlV1alpha1().WarmPools(n.namespace)
-}
-
-func (n *tenant) sandboxes() client.SandboxInterface {
-	return n.arl.ArlV1alpha1().Sandboxes(n.namespace)
-}
-
-func (n *tenant) tasks() client.TaskInterface {
-	return n.arl.ArlV1alpha1().Tasks(n.namespace)
+// in is the same tenant in a subtest.
+func (n *tenant) in(t *testing.T) *tenant {
+	inner := *n
+	inner.Space = n.In(t)
+	return &inner
 }

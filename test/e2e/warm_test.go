@@ -29,7 +29,7 @@ func TestWarm(t *testing.T) {
 	quiet(t)
 	w := newEtcdWatch(t)
 	begin := time.Now()
-	pool := n.fillPool(cappedPool("warm", warmPods))
+	pool := n.FillPool(cappedPool("warm", warmPods))
 	t.Logf("a pool of %d pods was ready after %s", warmPods, since(begin))
 	if pool.Status.Phase != v1alpha1.WarmPoolReady {
 		t.Errorf("the full pool is %s: %+v", pool.Status.Phase, pool.Status)
@@ -46,30 +46,23 @@ func TestWarm(t *testing.T) {
 	t.Run("a hundred sandboxes", func(t *testing.T) { n.in(t).testHundredSandboxes(w) })
 }
 
-// in is the same tenant in a subtest.
-func (n *tenant) in(t *testing.T) *tenant {
-	inner := *n
-	inner.t = t
-	return &inner
-}
-
 // wantPodsOf fails the test unless a pool's pods are what the cluster has.
 func (n *tenant) wantPodsOf(pool *v1alpha1.WarmPool) {
-	n.t.Helper()
-	pods, err := n.core.CoreV1().Pods(n.namespace).List(n.t.Context(), metav1.ListOptions{LabelSelector: poolLabel + "=" + pool.Name})
+	n.T.Helper()
+	pods, err := n.core.CoreV1().Pods(n.Namespace).List(n.T.Context(), metav1.ListOptions{LabelSelector: poolLabel + "=" + pool.Name})
 	if err != nil {
-		n.t.Fatal(err)
+		n.T.Fatal(err)
 	}
 	if len(pods.Items) != int(pool.Status.Replicas) {
-		n.t.Errorf("the cluster has %d pods of the pool, and its status is %+v", len(pods.Items), pool.Status)
+		n.T.Errorf("the cluster has %d pods of the pool, and its status is %+v", len(pods.Items), pool.Status)
 	}
 	selector, err := labels.Parse(pool.Status.Selector)
 	if err != nil {
-		n.t.Fatalf("the pool's selector %q: %v", pool.Status.Selector, err)
+		n.T.Fatalf("the pool's selector %q: %v", pool.Status.Selector, err)
 	}
 	for _, pod := range pods.Items {
 		if !podReady(&pod) || !selector.Matches(labels.Set(pod.Labels)) {
-			n.t.Errorf("pod %s, selected by %q, has the labels %v and is %s: %s",
+			n.T.Errorf("pod %s, selected by %q, has the labels %v and is %s: %s",
 				pod.Name, pool.Status.Selector, pod.Labels, pod.Status.Phase, podTrouble(&pod))
 		}
 	}
@@ -81,7 +74,7 @@ func warmSandbox(i int) string { return fmt.Sprintf("burst-%02d", i%warmPods) }
 // testBurst creates as many sandboxes at once as there are pods. No pod is
 // started in place of theirs, so this costs etcd nothing at all.
 func (n *tenant) testBurst(w *etcdWatch) {
-	w.settle(n.t)
+	w.settle(n.T)
 	answers := make([]*v1alpha1.Sandbox, warmPods)
 	errs := make([]error, warmPods)
 	took := make([]time.Duration, warmPods)
@@ -90,7 +83,7 @@ func (n *tenant) testBurst(w *etcdWatch) {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			begin := time.Now()
-			answers[i], errs[i] = n.sandboxes().Create(n.t.Context(), sandboxOf(warmSandbox(i), "warm"), createNow)
+			answers[i], errs[i] = n.Sandboxes().Create(n.T.Context(), sandboxOf(warmSandbox(i), "warm"), createNow)
 			took[i] = time.Since(begin)
 		}()
 	}
@@ -100,36 +93,36 @@ func (n *tenant) testBurst(w *etcdWatch) {
 	owner := map[string]string{}
 	for i, sandbox := range answers {
 		if errs[i] != nil {
-			n.t.Fatalf("create sandbox %s: %v", warmSandbox(i), errs[i])
+			n.T.Fatalf("create sandbox %s: %v", warmSandbox(i), errs[i])
 		}
 		s := sandbox.Status
 		if s.Phase != v1alpha1.SandboxReady || s.PodName == "" || s.PodIP == "" || s.NodeName == "" {
-			n.t.Errorf("sandbox %s was created with the status %+v, want it to be Ready at once", sandbox.Name, s)
+			n.T.Errorf("sandbox %s was created with the status %+v, want it to be Ready at once", sandbox.Name, s)
 		}
 		if other := owner[s.PodName]; other != "" {
-			n.t.Errorf("pod %s was given to %s and to %s", s.PodName, other, sandbox.Name)
+			n.T.Errorf("pod %s was given to %s and to %s", s.PodName, other, sandbox.Name)
 		}
 		owner[s.PodName] = sandbox.Name
 	}
-	n.t.Logf("%d sandboxes created at once, each until its answer: %s", warmPods, distribution(took))
-	w.wantNone(n.t, fmt.Sprintf("%d sandboxes", warmPods))
+	n.T.Logf("%d sandboxes created at once, each until its answer: %s", warmPods, distribution(took))
+	w.wantNone(n.T, fmt.Sprintf("%d sandboxes", warmPods))
 }
 
 // testImage reads a file that only the image of the tests has, in every sandbox,
 // and shows that each sandbox keeps its files to itself.
 func (n *tenant) testImage() {
 	for i := range warmPods {
-		if got := n.output(warmSandbox(i), "cat "+markFile+" && echo mine > note"); got != markText {
-			n.t.Errorf("sandbox %s printed %q, want %q", warmSandbox(i), got, markText)
+		if got := n.Output(warmSandbox(i), "cat "+markFile+" && echo mine > note"); got != markText {
+			n.T.Errorf("sandbox %s printed %q, want %q", warmSandbox(i), got, markText)
 		}
 		if i > 0 {
 			continue
 		}
-		if got := n.output(warmSandbox(1), "ls"); got != "" {
-			n.t.Errorf("a sandbox that nobody used has the files %q", got)
+		if got := n.Output(warmSandbox(1), "ls"); got != "" {
+			n.T.Errorf("a sandbox that nobody used has the files %q", got)
 		}
-		if got := n.output(warmSandbox(0), "cat note"); got != "mine\n" {
-			n.t.Errorf("the next task of a sandbox found %q of the former's file", got)
+		if got := n.Output(warmSandbox(0), "cat note"); got != "mine\n" {
+			n.T.Errorf("the next task of a sandbox found %q of the former's file", got)
 		}
 	}
 }
@@ -139,20 +132,20 @@ func (n *tenant) testImage() {
 func (n *tenant) testSandboxLabel(w *etcdWatch) {
 	pool := cappedPool("labelled", 1)
 	pool.Spec.SandboxLabel = v1alpha1.SandboxLabelName
-	n.fillPool(pool)
-	w.settle(n.t)
-	pod := n.readySandbox("named", pool.Name).Status.PodName
-	eventually(n.t, "the pod names its sandbox", func(ctx context.Context) error {
-		got, err := n.core.CoreV1().Pods(n.namespace).Get(ctx, pod, getNow)
+	n.FillPool(pool)
+	w.settle(n.T)
+	pod := n.ReadySandbox("named", pool.Name).Status.PodName
+	eventually(n.T, "the pod names its sandbox", func(ctx context.Context) error {
+		got, err := n.core.CoreV1().Pods(n.Namespace).Get(ctx, pod, getNow)
 		if err == nil && got.Labels["arl.io/sandbox"] != "named" {
 			err = fmt.Errorf("its labels are %v", got.Labels)
 		}
 		return err
 	})
-	seen := w.seen(n.t)
-	n.t.Logf("etcd writes for a sandbox whose pod names it: %s", seen)
+	seen := w.seen(n.T)
+	n.T.Logf("etcd writes for a sandbox whose pod names it: %s", seen)
 	if got, want := cluster.Count(seen[ofPods]), (map[string]cluster.Writes{"/registry/pods": {Puts: 1}}); !maps.Equal(got, want) {
-		n.t.Errorf("a label on a pod was %v writes of pods, want %v", got, want)
+		n.T.Errorf("a label on a pod was %v writes of pods, want %v", got, want)
 	}
 }
 
