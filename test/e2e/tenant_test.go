@@ -36,7 +36,7 @@ var (
 //	n.AwaitSandbox(name, phase) n.AwaitEnd(task) n.AwaitPool(name, ready)
 //	n.Perform(taskIn(sandbox, name, shell(step, script)))   runs a task to its end
 //	n.Output(sandbox, script)                the same for one that must succeed
-//	n.kubectl().Run(args, words...) .with(stdin, args, words...) .fail(...) .watch(...)
+//	n.kubectl().Run(args, words...) .With(stdin, args, words...) .Fail(...) .Watch(...)
 //
 // For a cluster's admin there are clientOf(t, cluster.Admin) and
 // shared.Kubectl, for the server awaitServed(t), serverPod(t) and the names in
