@@ -70,10 +70,7 @@ func (n *tenant) lose(loss podLoss) {
 	n.CreateTask(taskIn(name, name+"-runs", shell("sleeps", "sleep 1000")))
 	n.awaitRunning(name + "-runs")
 	n.CreateTask(taskIn(name, name+"-waits", shell("sleeps", "true")))
-	pod, err := n.core.CoreV1().Pods(n.Namespace).Get(n.T.Context(), sandbox.Status.PodName, getNow)
-	if err != nil {
-		n.T.Fatal(err)
-	}
+	pod := n.awaitReported(sandbox.Status.PodName)
 	begin := time.Now()
 	if err := loss.do(n.T.Context(), admin, pod); err != nil {
 		n.T.Fatal(err)
@@ -136,6 +133,7 @@ func (n *tenant) keep() {
 		}
 		return err
 	})
+	n.awaitReported(used.Name) // no budget keeps a pod that is Pending
 	admin := clientOf(n.T, cluster.Admin)
 	if err := evict(n.T.Context(), admin, used); !apierrors.IsTooManyRequests(err) {
 		n.T.Errorf("the eviction of a pod in use got %v, want a refusal", err)
@@ -168,6 +166,21 @@ func (n *tenant) poolPods(pool string) (pods []corev1.Pod) {
 		}
 	}
 	return pods
+}
+
+// awaitReported waits until a pod's node has reported that it is ready. Our server
+// asks the agent and uses the pod before that: before Kubernetes 1.36 a kubelet looks for what
+// has become of its containers once a second.
+func (n *tenant) awaitReported(name string) (pod *corev1.Pod) {
+	n.T.Helper()
+	eventually(n.T, "the node reports that pod "+name+" is ready", func(ctx context.Context) (err error) {
+		pod, err = n.core.CoreV1().Pods(n.Namespace).Get(ctx, name, getNow)
+		if err == nil && !podReady(pod) {
+			err = fmt.Errorf("it is %s: %s", pod.Status.Phase, podTrouble(pod))
+		}
+		return err
+	})
+	return pod
 }
 
 // awaitNoPod waits until a pod is gone.

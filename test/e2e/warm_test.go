@@ -61,10 +61,10 @@ func (n *tenant) wantPodsOf(pool *v1alpha1.WarmPool) {
 		n.T.Fatalf("the pool's selector %q: %v", pool.Status.Selector, err)
 	}
 	for _, pod := range pods.Items {
-		if !podReady(&pod) || !selector.Matches(labels.Set(pod.Labels)) {
-			n.T.Errorf("pod %s, selected by %q, has the labels %v and is %s: %s",
-				pod.Name, pool.Status.Selector, pod.Labels, pod.Status.Phase, podTrouble(&pod))
+		if !selector.Matches(labels.Set(pod.Labels)) {
+			n.T.Errorf("pod %s, selected by %q, has the labels %v", pod.Name, pool.Status.Selector, pod.Labels)
 		}
+		n.awaitReported(pod.Name)
 	}
 }
 
