@@ -71,6 +71,10 @@ e2e: image ## Run the tests in a real Kubernetes cluster, built from source; nee
 e2e-cluster: image ## Start the cluster of the tests, with this project's image, and keep it until interrupted.
 	cd test/e2e && go build -o $(BIN)/arl-e2e-cluster ./up && exec $(BIN)/arl-e2e-cluster $(IMAGE)
 
+.PHONY: e2e-components
+e2e-components: tools ## Make the cluster of the tests another version: KUBERNETES=v1.34.4.
+	@hack/e2e-components.sh $(KUBERNETES)
+
 .PHONY: test-sdk
 test-sdk: build ## Check the Python SDK: style, types, and tests that start a real server; needs root or user namespaces.
 	@hack/test-sdk.sh $(PYTESTFLAGS)

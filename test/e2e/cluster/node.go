@@ -102,8 +102,10 @@ func (c *Cluster) kubeletConfig() map[string]any {
 			"imagefs.available": "0%", "imagefs.inodesFree": "0%",
 		},
 		"imageGCHighThresholdPercent": 100,
-		// By default, a container that was killed a few times waits for minutes.
+		// By default, a container that was killed a few times waits for minutes. From
+		// Kubernetes 1.32 on a kubelet can be told otherwise, before 1.35 if the gate is opened.
 		"crashLoopBackOff": map[string]any{"maxContainerRestartPeriod": "1s"},
+		"featureGates":     map[string]bool{"KubeletCrashLoopBackOffMax": true},
 		"maxPods":          250,
 	}
 }
