@@ -163,7 +163,7 @@ func (l logFile) errors(t *testing.T) (found []string) {
 	t.Helper()
 	for line := range strings.Lines(l.read(t)) {
 		if strings.HasPrefix(line, "E") && strings.Contains(line, "arl.io") &&
-			!strings.Contains(line, "the object has been modified") && !strings.HasSuffix(line, "\" not found\n") {
+			!strings.Contains(line, "the object has been modified") && !strings.Contains(line, "\" not found") {
 			found = append(found, line)
 		}
 	}
