@@ -15,7 +15,7 @@ func TestControlPlaneRestart(t *testing.T) {
 	sandbox := n.ReadySandbox("box", "pool")
 	n.AwaitPool("pool", 1)
 	n.CreateTask(taskIn("box", "ends-meanwhile", shell("sleeps", "sleep 2; echo line >>lines; echo meanwhile")))
-	n.awaitRunning("ends-meanwhile")
+	n.AwaitRunning("ends-meanwhile")
 	restarts := serverPod(t).Status.ContainerStatuses[0].RestartCount
 
 	begin := time.Now()

@@ -139,7 +139,7 @@ func TestNodePowerLoss(t *testing.T) {
 	n.ReadySandbox("box", "pool")
 	n.AwaitPool("pool", 1)
 	n.CreateTask(taskIn("box", "runs", shell("sleeps", "sleep 1000")))
-	n.awaitRunning("runs")
+	n.AwaitRunning("runs")
 	before := n.poolPods("pool")
 
 	if err := shared.StopNode(t.Context()); err != nil {

@@ -68,7 +68,7 @@ func (n *tenant) lose(loss podLoss) {
 	name := loss.name
 	sandbox := n.ReadySandbox(name, "pool")
 	n.CreateTask(taskIn(name, name+"-runs", shell("sleeps", "sleep 1000")))
-	n.awaitRunning(name + "-runs")
+	n.AwaitRunning(name + "-runs")
 	n.CreateTask(taskIn(name, name+"-waits", shell("sleeps", "true")))
 	pod := n.awaitReported(sandbox.Status.PodName)
 	begin := time.Now()

@@ -31,7 +31,7 @@ func TestFullVolume(t *testing.T) {
 	box.Spec.MaxConcurrentTasks = ptr.To[int32](2)
 	n.CreateSandbox(box)
 	n.CreateTask(taskIn("box", "runs", shell("waits", "until [ -e go ]; do sleep 0.1; done; echo done")))
-	n.awaitRunning("runs")
+	n.AwaitRunning("runs")
 	restarts := serverPod(t).Status.ContainerStatuses[0].RestartCount
 
 	// dd ends when there is no room left.

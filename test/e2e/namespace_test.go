@@ -8,7 +8,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
-	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/test/e2e/cluster"
 )
 
@@ -27,7 +26,7 @@ func TestNamespaceDeletion(t *testing.T) {
 		n.ReadySandbox("ready", "pool")
 		n.CreateTask(taskIn("ready", "long", command("sleep", "sleep", "600")))
 		n.makeObjects(200, 297)
-		n.awaitRunning("long")
+		n.AwaitRunning("long")
 		n.measureDeletion("500 OBJECTS AND A POD")
 	})
 }
@@ -80,16 +79,4 @@ func (n *tenant) measureDeletion(what string) {
 	if len(left.Items) > 0 {
 		n.T.Errorf("%d sandboxes are left", len(left.Items))
 	}
-}
-
-// awaitRunning waits until a task runs.
-func (n *tenant) awaitRunning(name string) {
-	n.T.Helper()
-	eventually(n.T, "task "+name+" runs", func(ctx context.Context) error {
-		task, err := n.Tasks().Get(ctx, name, getNow)
-		if err == nil && task.Status.State != v1alpha1.TaskRunning {
-			err = fmt.Errorf("it is %s", outline(task))
-		}
-		return err
-	})
 }
