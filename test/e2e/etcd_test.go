@@ -30,8 +30,7 @@ func (n *tenant) testThousandTasks(w *etcdWatch) {
 	w.wantNone(n.T, fmt.Sprintf("%d tasks in sandboxes that live on", manyTasks))
 	n.wantNoEvents()
 
-	direct := n.in(n.T)
-	direct.arl = directly(n.T, n.user)
+	direct := n.through(directly(n.T, n.user))
 	n.T.Logf("the same at our server's own Service: %s", distribution(direct.echoes("direct", manyTasks/5)))
 }
 

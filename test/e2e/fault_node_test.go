@@ -126,9 +126,7 @@ func (n *tenant) direct() *tenant {
 	if err != nil {
 		n.T.Fatal(err)
 	}
-	inner := *n
-	inner.arl = arl
-	return &inner
+	return n.through(arl)
 }
 
 // TestNodePowerLoss ends the node, with our server on it, and starts it again.

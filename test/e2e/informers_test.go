@@ -93,7 +93,7 @@ type informer struct {
 // startInformer starts an informer of the tenant's sandboxes, which ends with the test.
 func (n *tenant) startInformer() *informer {
 	n.T.Helper()
-	factory := externalversions.NewSharedInformerFactoryWithOptions(n.arl, 0, externalversions.WithNamespace(n.Namespace))
+	factory := externalversions.NewSharedInformerFactoryWithOptions(n.Client(), 0, externalversions.WithNamespace(n.Namespace))
 	sandboxes := factory.Arl().V1alpha1().Sandboxes().Informer()
 	held := &informer{store: sandboxes.GetStore(), told: map[string]string{}}
 	if _, err := sandboxes.AddEventHandler(held); err != nil {

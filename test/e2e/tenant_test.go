@@ -44,7 +44,6 @@ var (
 type tenant struct {
 	*space.Space
 	user string
-	arl  versioned.Interface
 	core kubernetes.Interface
 }
 
@@ -65,9 +64,8 @@ func newTenant(t *testing.T) *tenant {
 	namespace := newNamespace(t, admin, "tenant")
 	user := "user-of-" + namespace
 	grant(t, admin, namespace, user, "edit")
-	n := &tenant{user: user, arl: arlClientOf(t, user), core: clientOf(t, user)}
-	client := func() versioned.Interface { return n.arl }
-	n.Space = &space.Space{T: t, Namespace: namespace, Client: client, Waiter: waits}
+	n := &tenant{user: user, core: clientOf(t, user), Space: &space.Space{T: t, Namespace: namespace, Waiter: waits}}
+	n = n.through(arlClientOf(t, user))
 	n.awaitRights()
 	return n
 }
@@ -120,5 +118,13 @@ func (n *tenant) awaitRights() {
 func (n *tenant) in(t *testing.T) *tenant {
 	inner := *n
 	inner.Space = n.In(t)
+	return &inner
+}
+
+// through is the same tenant with another client of our kinds.
+func (n *tenant) through(arl versioned.Interface) *tenant {
+	inner := *n
+	inner.Space = n.In(n.T)
+	inner.Client = func() versioned.Interface { return arl }
 	return &inner
 }
