@@ -356,7 +356,7 @@ class TaskSpec(Model):
     """
     sandbox_ref: Annotated[str | None, Field(alias="sandboxRef")] = None
     """
-    sandboxRef is the name of the Sandbox, in the same namespace, in which the steps run. Exactly one of sandboxRef and poolRef is set. Immutable.
+    sandboxRef is the name of the Sandbox, in the same namespace, in which the steps run. The task may be created a little earlier than the sandbox: it fails, with reason SandboxNotFound, if there is none for five seconds. Exactly one of sandboxRef and poolRef is set. Immutable.
     """
     steps: list[TaskStep]
     """
