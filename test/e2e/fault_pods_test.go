@@ -171,16 +171,9 @@ func (n *tenant) poolPods(pool string) (pods []corev1.Pod) {
 // awaitReported waits until a pod's node has reported that it is ready. Our server
 // asks the agent and uses the pod before that: before Kubernetes 1.36 a kubelet looks for what
 // has become of its containers once a second.
-func (n *tenant) awaitReported(name string) (pod *corev1.Pod) {
+func (n *tenant) awaitReported(name string) *corev1.Pod {
 	n.T.Helper()
-	eventually(n.T, "the node reports that pod "+name+" is ready", func(ctx context.Context) (err error) {
-		pod, err = n.core.CoreV1().Pods(n.Namespace).Get(ctx, name, getNow)
-		if err == nil && !podReady(pod) {
-			err = fmt.Errorf("it is %s: %s", pod.Status.Phase, podTrouble(pod))
-		}
-		return err
-	})
-	return pod
+	return awaitReadyPod(n.T, n.core, n.Namespace, name)
 }
 
 // awaitNoPod waits until a pod is gone.

@@ -118,3 +118,16 @@ func fetch(url string) (string, error) {
 }
 
 func since(begin time.Time) time.Duration { return time.Since(begin).Round(time.Millisecond) }
+
+// awaitReadyPod waits until a pod's node has reported that the pod is ready.
+func awaitReadyPod(t *testing.T, core kubernetes.Interface, namespace, name string) (pod *corev1.Pod) {
+	t.Helper()
+	eventually(t, "pod "+name+" is reported to be ready", func(ctx context.Context) (err error) {
+		pod, err = core.CoreV1().Pods(namespace).Get(ctx, name, getNow)
+		if err == nil && !podReady(pod) {
+			err = fmt.Errorf("it is %s: %s", pod.Status.Phase, podTrouble(pod))
+		}
+		return err
+	})
+	return pod
+}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net"
 	"testing"
 
@@ -118,19 +117,9 @@ func createProbePod(t *testing.T, admin kubernetes.Interface, namespace, name st
 }
 
 // probePodIP waits until a pod runs, and returns its address.
-func probePodIP(t *testing.T, admin kubernetes.Interface, namespace, name string) (ip string) {
+func probePodIP(t *testing.T, admin kubernetes.Interface, namespace, name string) string {
 	t.Helper()
-	eventually(t, "pod "+name+" is ready", func(ctx context.Context) error {
-		pod, err := admin.CoreV1().Pods(namespace).Get(ctx, name, getNow)
-		if err == nil && !podReady(pod) {
-			err = fmt.Errorf("it is %s: %s", pod.Status.Phase, podTrouble(pod))
-		}
-		if err == nil {
-			ip = pod.Status.PodIP
-		}
-		return err
-	})
-	return ip
+	return awaitReadyPod(t, admin, namespace, name).Status.PodIP
 }
 
 // createNamesService makes a Service of the pods that are labelled as the

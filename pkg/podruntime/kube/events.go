@@ -80,7 +80,7 @@ func (r *Runtime) stuck() []podruntime.Pod {
 	defer r.mu.Unlock()
 	longest := map[types.UID]*pod{}
 	for _, p := range r.pods {
-		if p.stuck.since.IsZero() || p.deleting || p.pod.Phase != podruntime.Starting {
+		if !p.unpreparedLocked() {
 			continue
 		}
 		if other := longest[p.pod.PoolUID]; other == nil || p.stuck.since.Before(other.stuck.since) {
@@ -96,6 +96,11 @@ func (r *Runtime) stuck() []podruntime.Pod {
 		}
 	}
 	return due
+}
+
+// unpreparedLocked says that a pod which is wanted waits for its node.
+func (p *pod) unpreparedLocked() bool {
+	return !p.stuck.since.IsZero() && !p.deleting && p.pod.Phase == podruntime.Starting
 }
 
 // lastWarning returns the latest warning in a pod's events, or nothing if there is none.
@@ -138,7 +143,7 @@ func (r *Runtime) warn(of podruntime.Pod, message string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pods[of.Key]
-	if p == nil || p.pod.UID != of.UID || p.stuck.since.IsZero() || p.deleting || p.pod.Phase != podruntime.Starting {
+	if p == nil || p.pod.UID != of.UID || !p.unpreparedLocked() {
 		return
 	}
 	p.stuck.message = message
