@@ -2,6 +2,7 @@ package kube
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -64,24 +65,26 @@ func (c *cluster) selectEvents() *int {
 // one of them is as wanted.
 func (h *harness) sweepUntil(clock *testingclock.FakeClock, what, name string, done func(podruntime.Pod) bool) podruntime.Pod {
 	h.t.Helper()
-	var found podruntime.Pod
-	h.await(what, func(events []podruntime.Event) bool {
-		found = lastOf(events, name).Pod
-		if done(found) {
-			return true
+	timeout := time.After(deadline)
+	for {
+		told := h.told(name)
+		if len(told) > 0 && done(told[len(told)-1].Pod) {
+			return told[len(told)-1].Pod
 		}
 		clock.Step(sweepInterval)
-		go h.nudge()
-		return false
-	})
-	return found
+		select {
+		case <-time.After(time.Millisecond):
+		case <-timeout:
+			h.t.Fatalf("waited in vain for %s; told: %+v", what, told)
+		}
+	}
 }
 
 // TestUnprepared has a node fail to mount a volume of a pod, and manage it later.
 func TestUnprepared(t *testing.T) {
 	clock := testingclock.NewFakeClock(time.Now())
 	begun := clock.Now()
-	h := start(t, func(c *Config) { c.Clock = clock })
+	h := start(t, func(c *Config) { c.Clock, c.StartTimeout = clock, math.MaxInt64 })
 	lists := h.cluster.selectEvents()
 	pod := h.create("a")
 	h.cluster.warnAbout(pod.UID, "new", `configmap "missing" not found`, clock.Now())
@@ -103,7 +106,8 @@ func TestUnprepared(t *testing.T) {
 		t.Errorf("told of the pod when it went on: %+v", more)
 	}
 	h.cluster.run("a")
-	h.pod("a", podruntime.Ready, "")
+	// Who asks an agent that does not listen yet waits for the clock.
+	h.sweepUntil(clock, "the pod to be ready", "a", func(p podruntime.Pod) bool { return p.Phase == podruntime.Ready })
 	if passed := clock.Since(begun); *lists > 1+int(passed/explainInterval) {
 		t.Errorf("events were listed %d times in %v", *lists, passed)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"path/filepath"
 	"strings"
@@ -205,7 +206,8 @@ func TestRefusalOnTheWay(t *testing.T) {
 	c := newCluster(t)
 	through := &tunneler{cluster: c}
 	h := startOn(t, c, func(config *Config) {
-		config.Reach, config.Tunneler, config.Clock = Auto, through, clock
+		// However far the clock is before the agent listens, it is not given up.
+		config.Reach, config.Tunneler, config.Clock, config.StartTimeout = Auto, through, clock, math.MaxInt64
 		config.direct = func(context.Context, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
 	})
 	created := h.create("a")
