@@ -62,7 +62,7 @@ func (s *Space) AwaitPool(name string, ready int32) (pool *v1alpha1.WarmPool) {
 		}
 		allocated := int32(0)
 		for _, sandbox := range sandboxes.Items {
-			if phase := sandbox.Status.Phase; phase == v1alpha1.SandboxReady || phase == v1alpha1.SandboxBound {
+			if phase := sandbox.Status.Phase; phase == v1alpha1.SandboxReady {
 				allocated++
 			}
 		}

@@ -6,15 +6,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// SandboxPhase is a one-word summary of a sandbox for humans.
+// SandboxPhase is a one-word summary of a sandbox for humans. Later versions may add values.
 type SandboxPhase string
 
 // Phases of a Sandbox.
 const (
 	// SandboxPending means that no pod has been allocated yet.
 	SandboxPending SandboxPhase = "Pending"
-	// SandboxBound means that a pod is allocated and its agent has yet to answer.
-	SandboxBound SandboxPhase = "Bound"
 	// SandboxReady means that tasks run.
 	SandboxReady SandboxPhase = "Ready"
 	// SandboxFailed is final: the reason and message say why.
@@ -83,6 +81,8 @@ type SandboxStatus struct {
 	Reason             string
 	Message            string
 	Conditions         []metav1.Condition
+	IdleTimeoutSeconds *int32
+	ExpirationTime     *metav1.Time
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object

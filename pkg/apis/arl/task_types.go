@@ -69,6 +69,17 @@ const (
 	RetryAlways RetryPolicy = "Always"
 )
 
+// RetentionPolicy says what becomes of a task after it ended.
+type RetentionPolicy string
+
+// Retention policies.
+const (
+	// RetentionDelete deletes the task once its time to live has passed.
+	RetentionDelete RetentionPolicy = "Delete"
+	// RetentionRetain keeps the task until it is deleted by a client.
+	RetentionRetain RetentionPolicy = "Retain"
+)
+
 // FailureClass says whose fault a failure was.
 type FailureClass string
 
@@ -127,15 +138,17 @@ type Task struct {
 // TaskSpec describes the steps and where they run. Everything but cancel is
 // immutable.
 type TaskSpec struct {
-	SandboxRef              string
-	PoolRef                 string
-	Steps                   []TaskStep
-	Timeout                 string
-	Retries                 int32
-	RetryPolicy             RetryPolicy
-	TTLSecondsAfterFinished *int32
-	TraceID                 string
-	Cancel                  bool
+	SandboxRef                    string
+	PoolRef                       string
+	Steps                         []TaskStep
+	Timeout                       string
+	Retries                       int32
+	RetryPolicy                   RetryPolicy
+	TTLSecondsAfterFinished       *int32
+	TraceID                       string
+	Cancel                        bool
+	TerminationGracePeriodSeconds *int32
+	RetentionPolicy               RetentionPolicy
 }
 
 // TaskStep is one step of a task.
@@ -172,6 +185,20 @@ type TaskStatus struct {
 	Attempts           int32
 	Steps              []TaskStepStatus
 	Conditions         []metav1.Condition
+	Output             *TaskOutput
+}
+
+// TaskOutput describes the output of a task.
+type TaskOutput struct {
+	Stdout TaskStream
+	Stderr TaskStream
+}
+
+// TaskStream describes one stream of a task's output.
+type TaskStream struct {
+	Bytes     int64
+	Truncated bool
+	Data      []byte
 }
 
 // TaskStepStatus is how a step went.

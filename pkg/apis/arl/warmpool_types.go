@@ -5,7 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WarmPoolPhase is a one-word summary of a pool for humans.
+// WarmPoolPhase is a one-word summary of a pool for humans. Later versions may add values.
 type WarmPoolPhase string
 
 // Phases of a WarmPool.
@@ -57,8 +57,15 @@ const (
 	// WarmPoolConditionTemplateAccepted is False while no pod can be made from
 	// the template as it stands.
 	WarmPoolConditionTemplateAccepted = "TemplateAccepted"
-	// WarmPoolConditionReady is True while at least spec.replicas pods are idle and ready.
+	// WarmPoolConditionReady is True while the pool can serve sandboxes: its template is accepted, a
+	// pod of the current template has been ready, and pods can be started. Claims do not lower it.
 	WarmPoolConditionReady = "Ready"
+	// WarmPoolConditionFilled is True while at least spec.replicas pods are idle and ready.
+	WarmPoolConditionFilled = "Filled"
+	// WarmPoolConditionUpdated is True while every idle pod is made from the current template.
+	WarmPoolConditionUpdated = "Updated"
+	// WarmPoolConditionProgressing is True while pods are being started or replaced.
+	WarmPoolConditionProgressing = "Progressing"
 	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
 	WarmPoolConditionReplicaFailure = "ReplicaFailure"
 )

@@ -6,16 +6,14 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// SandboxPhase is a one-word summary of a sandbox for humans.
-// +enum
+// SandboxPhase is a one-word summary of a sandbox for humans. Later versions may add values: a client
+// treats one that it does not know as neither Ready nor final.
 type SandboxPhase string
 
 // Phases of a Sandbox.
 const (
 	// SandboxPending means that no pod has been allocated yet.
 	SandboxPending SandboxPhase = "Pending"
-	// SandboxBound means that a pod is allocated and its agent has yet to answer.
-	SandboxBound SandboxPhase = "Bound"
 	// SandboxReady means that tasks run.
 	SandboxReady SandboxPhase = "Ready"
 	// SandboxFailed is final: the reason and message say why.
@@ -127,7 +125,8 @@ type SandboxStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
-	// phase is a summary: Pending, Bound, Ready or Failed. Failed is final.
+	// phase is a summary: Pending, Ready or Failed. Failed is final. Later versions may add values:
+	// treat an unknown one as neither Ready nor final.
 	// +optional
 	Phase SandboxPhase `json:"phase,omitempty" protobuf:"bytes,2,opt,name=phase,casttype=SandboxPhase"`
 	// podName is the name of the allocated pod. Once set it never changes.
@@ -163,13 +162,21 @@ type SandboxStatus struct {
 	// message says the same for humans.
 	// +optional
 	Message string `json:"message,omitempty" protobuf:"bytes,12,opt,name=message"`
-	// conditions hold Ready.
+	// conditions hold Ready, and Reconciling or Stalled while they are True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,13,rep,name=conditions"`
+	// idleTimeoutSeconds is the idle timeout in effect, in seconds: the sandbox's own, else the
+	// pool's, else 60. Unset if idleness does not end the sandbox.
+	// +optional
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty" protobuf:"varint,14,opt,name=idleTimeoutSeconds"`
+	// expirationTime is when the sandbox reaches the maximum lifetime in effect and is deleted, even
+	// if a task is running. Unset before a pod is allocated, and if there is no such limit.
+	// +optional
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty" protobuf:"bytes,15,opt,name=expirationTime"`
 }
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object

@@ -4,8 +4,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// TaskState is where a task stands.
-// +enum
+// TaskState is where a task stands. Later versions may add values that are not final: a client
+// treats one that it does not know as it treats Running.
 type TaskState string
 
 // States of a Task.
@@ -20,8 +20,7 @@ const (
 	TaskFailed TaskState = "Failed"
 )
 
-// StepState is where a step stands.
-// +enum
+// StepState is where a step stands. Later versions may add values.
 type StepState string
 
 // States of a step.
@@ -74,8 +73,19 @@ const (
 	RetryAlways RetryPolicy = "Always"
 )
 
-// FailureClass says whose fault a failure was.
+// RetentionPolicy says what becomes of a task after it ended.
 // +enum
+type RetentionPolicy string
+
+// Retention policies.
+const (
+	// RetentionDelete deletes the task once its time to live has passed.
+	RetentionDelete RetentionPolicy = "Delete"
+	// RetentionRetain keeps the task until it is deleted by a client.
+	RetentionRetain RetentionPolicy = "Retain"
+)
+
+// FailureClass says whose fault a failure was. Later versions may add values.
 type FailureClass string
 
 // Failure classes.
@@ -177,9 +187,10 @@ type TaskSpec struct {
 	// +optional
 	RetryPolicy RetryPolicy `json:"retryPolicy,omitempty" protobuf:"bytes,6,opt,name=retryPolicy,casttype=RetryPolicy"`
 
-	// ttlSecondsAfterFinished is how long the task is kept after it ended, in
-	// seconds, 0 to 31536000. The default is the server's retention, one hour
-	// unless configured. Immutable.
+	// ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000.
+	// The default is the server's retention, one hour unless configured. Must not be set with
+	// retentionPolicy Retain. A task that Git or a controller applies again after it was deleted runs
+	// again. Immutable.
 	// +optional
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty" protobuf:"varint,7,opt,name=ttlSecondsAfterFinished"`
 
@@ -193,6 +204,18 @@ type TaskSpec struct {
 	// task ends as Failed with reason Cancelled. It cannot be set back to false.
 	// +optional
 	Cancel bool `json:"cancel,omitempty" protobuf:"varint,9,opt,name=cancel"`
+
+	// terminationGracePeriodSeconds is the time between the signal TERM and the signal KILL when steps
+	// are stopped: by a timeout, by cancel, or because the sandbox ends. In seconds, 0 to 3600; 0
+	// kills at once. Default 2. Immutable.
+	// +optional
+	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty" protobuf:"varint,10,opt,name=terminationGracePeriodSeconds"`
+
+	// retentionPolicy is "Delete" (the default: the task is deleted ttlSecondsAfterFinished after it
+	// ended) or "Retain" (the task is kept until a client deletes it). Retain keeps a task that Git or
+	// a controller applies again from running again. Immutable.
+	// +optional
+	RetentionPolicy RetentionPolicy `json:"retentionPolicy,omitempty" protobuf:"bytes,11,opt,name=retentionPolicy,casttype=RetentionPolicy"`
 }
 
 // TaskStep is one step of a task.
@@ -270,7 +293,8 @@ type TaskStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
-	// state is Pending, Running, Succeeded or Failed. The last two are final.
+	// state is Pending, Running, Succeeded or Failed. The last two are final. Later versions may add
+	// values that are not final.
 	// +optional
 	State TaskState `json:"state,omitempty" protobuf:"bytes,2,opt,name=state,casttype=TaskState"`
 	// reason says in one word why the task is in its state.
@@ -318,13 +342,41 @@ type TaskStatus struct {
 	// +optional
 	// +listType=atomic
 	Steps []TaskStepStatus `json:"steps,omitempty" protobuf:"bytes,15,rep,name=steps"`
-	// conditions hold Succeeded.
+	// conditions hold Succeeded, and Reconciling or Stalled while they are True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +patchMergeKey=type
 	// +patchStrategy=merge
 	Conditions []metav1.Condition `json:"conditions,omitempty" patchStrategy:"merge" patchMergeKey:"type" protobuf:"bytes,16,rep,name=conditions"`
+	// output says how much the steps of the last attempt wrote, and whether stdout and stderr hold all
+	// of it. Unset until the task ends, and if no step ran.
+	// +optional
+	Output *TaskOutput `json:"output,omitempty" protobuf:"bytes,17,opt,name=output"`
+}
+
+// TaskOutput describes the output of a task.
+type TaskOutput struct {
+	// stdout describes standard output.
+	// +optional
+	Stdout TaskStream `json:"stdout,omitempty" protobuf:"bytes,1,opt,name=stdout"`
+	// stderr describes standard error.
+	// +optional
+	Stderr TaskStream `json:"stderr,omitempty" protobuf:"bytes,2,opt,name=stderr"`
+}
+
+// TaskStream describes one stream of a task's output.
+type TaskStream struct {
+	// bytes is how many bytes all steps wrote, whether they were kept or not.
+	// +optional
+	Bytes int64 `json:"bytes,omitempty" protobuf:"varint,1,opt,name=bytes"`
+	// truncated says that the status holds only the head and the tail of the stream.
+	// +optional
+	Truncated bool `json:"truncated,omitempty" protobuf:"varint,2,opt,name=truncated"`
+	// data is what was kept, byte for byte, base64 in JSON. Set only if that is not valid UTF-8: the
+	// text in status.stdout or status.stderr then shows U+FFFD in place of the bytes that are not.
+	// +optional
+	Data []byte `json:"data,omitempty" protobuf:"bytes,3,opt,name=data"`
 }
 
 // TaskStepStatus is how a step went.

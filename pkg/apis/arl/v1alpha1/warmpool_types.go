@@ -5,8 +5,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// WarmPoolPhase is a one-word summary of a pool for humans.
-// +enum
+// WarmPoolPhase is a one-word summary of a pool for humans. Later versions may add values.
 type WarmPoolPhase string
 
 // Phases of a WarmPool.
@@ -62,8 +61,15 @@ const (
 	// the template as it stands. While it is True its reason and message may
 	// still name what the pods do otherwise than the author may expect.
 	WarmPoolConditionTemplateAccepted = "TemplateAccepted"
-	// WarmPoolConditionReady is True while at least spec.replicas pods are idle and ready.
+	// WarmPoolConditionReady is True while the pool can serve sandboxes: its template is accepted, a
+	// pod of the current template has been ready, and pods can be started. Claims do not lower it.
 	WarmPoolConditionReady = "Ready"
+	// WarmPoolConditionFilled is True while at least spec.replicas pods are idle and ready.
+	WarmPoolConditionFilled = "Filled"
+	// WarmPoolConditionUpdated is True while every idle pod is made from the current template.
+	WarmPoolConditionUpdated = "Updated"
+	// WarmPoolConditionProgressing is True while pods are being started or replaced.
+	WarmPoolConditionProgressing = "Progressing"
 	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
 	WarmPoolConditionReplicaFailure = "ReplicaFailure"
 )
@@ -177,7 +183,7 @@ type WarmPoolStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
-	// phase is a summary: Pending, Ready, Degraded or Terminating.
+	// phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.
 	// +optional
 	Phase WarmPoolPhase `json:"phase,omitempty" protobuf:"bytes,2,opt,name=phase,casttype=WarmPoolPhase"`
 	// replicas is the number of pods of the pool that no sandbox uses,
@@ -200,8 +206,8 @@ type WarmPoolStatus struct {
 	// the scale subresource.
 	// +optional
 	Selector string `json:"selector,omitempty" protobuf:"bytes,8,opt,name=selector"`
-	// conditions are the observations behind phase: Ready, ReplicaFailure and
-	// TemplateAccepted.
+	// conditions are the observations behind phase: Ready, Filled, Updated, Progressing,
+	// ReplicaFailure and TemplateAccepted, and Reconciling or Stalled while they are True.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

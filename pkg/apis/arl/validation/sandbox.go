@@ -88,7 +88,7 @@ func ValidateSandboxStatusUpdate(sandbox, old *arl.Sandbox) field.ErrorList {
 	status, was, fldPath := &sandbox.Status, &old.Status, field.NewPath("status")
 	errs = append(errs, apivalidation.ValidateNonnegativeField(status.ObservedGeneration, fldPath.Child("observedGeneration"))...)
 	errs = append(errs, validateOptionalEnum(status.Phase, fldPath.Child("phase"),
-		arl.SandboxPending, arl.SandboxBound, arl.SandboxReady, arl.SandboxFailed)...)
+		arl.SandboxPending, arl.SandboxReady, arl.SandboxFailed)...)
 	if was.Phase == arl.SandboxFailed {
 		errs = append(errs, validateSetOnce(status.Phase, was.Phase, fldPath.Child("phase"))...)
 	}
