@@ -24,6 +24,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &arlv1alpha1.SandboxStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Task"):
 		return &arlv1alpha1.TaskApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TaskOutput"):
+		return &arlv1alpha1.TaskOutputApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TaskSpec"):
 		return &arlv1alpha1.TaskSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TaskStatus"):
@@ -32,6 +34,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &arlv1alpha1.TaskStepApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("TaskStepStatus"):
 		return &arlv1alpha1.TaskStepStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("TaskStream"):
+		return &arlv1alpha1.TaskStreamApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WarmPool"):
 		return &arlv1alpha1.WarmPoolApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("WarmPoolSpec"):

@@ -26,10 +26,12 @@ func GetOpenAPIDefinitions(ref common.ReferenceCallback) map[string]common.OpenA
 		v1alpha1.SandboxStatus{}.OpenAPIModelName():                    schema_pkg_apis_arl_v1alpha1_SandboxStatus(ref),
 		v1alpha1.Task{}.OpenAPIModelName():                             schema_pkg_apis_arl_v1alpha1_Task(ref),
 		v1alpha1.TaskList{}.OpenAPIModelName():                         schema_pkg_apis_arl_v1alpha1_TaskList(ref),
+		v1alpha1.TaskOutput{}.OpenAPIModelName():                       schema_pkg_apis_arl_v1alpha1_TaskOutput(ref),
 		v1alpha1.TaskSpec{}.OpenAPIModelName():                         schema_pkg_apis_arl_v1alpha1_TaskSpec(ref),
 		v1alpha1.TaskStatus{}.OpenAPIModelName():                       schema_pkg_apis_arl_v1alpha1_TaskStatus(ref),
 		v1alpha1.TaskStep{}.OpenAPIModelName():                         schema_pkg_apis_arl_v1alpha1_TaskStep(ref),
 		v1alpha1.TaskStepStatus{}.OpenAPIModelName():                   schema_pkg_apis_arl_v1alpha1_TaskStepStatus(ref),
+		v1alpha1.TaskStream{}.OpenAPIModelName():                       schema_pkg_apis_arl_v1alpha1_TaskStream(ref),
 		v1alpha1.WarmPool{}.OpenAPIModelName():                         schema_pkg_apis_arl_v1alpha1_WarmPool(ref),
 		v1alpha1.WarmPoolList{}.OpenAPIModelName():                     schema_pkg_apis_arl_v1alpha1_WarmPoolList(ref),
 		v1alpha1.WarmPoolSpec{}.OpenAPIModelName():                     schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref),
@@ -564,10 +566,9 @@ func schema_pkg_apis_arl_v1alpha1_SandboxStatus(ref common.ReferenceCallback) co
 					},
 					"phase": {
 						SchemaProps: spec.SchemaProps{
-							Description: "phase is a summary: Pending, Bound, Ready or Failed. Failed is final.\n\nPossible enum values:\n - `\"Bound\"` means that a pod is allocated and its agent has yet to answer.\n - `\"Failed\"` is final: the reason and message say why.\n - `\"Pending\"` means that no pod has been allocated yet.\n - `\"Ready\"` means that tasks run.",
+							Description: "phase is a summary: Pending, Ready or Failed. Failed is final. Later versions may add values: treat an unknown one as neither Ready nor final.",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Bound", "Failed", "Pending", "Ready"},
 						},
 					},
 					"podName": {
@@ -650,7 +651,7 @@ func schema_pkg_apis_arl_v1alpha1_SandboxStatus(ref common.ReferenceCallback) co
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "conditions hold Ready.",
+							Description: "conditions hold Ready, and Reconciling or Stalled while they are True.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -661,11 +662,24 @@ func schema_pkg_apis_arl_v1alpha1_SandboxStatus(ref common.ReferenceCallback) co
 							},
 						},
 					},
+					"idleTimeoutSeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "idleTimeoutSeconds is the idle timeout in effect, in seconds: the sandbox's own, else the pool's, else 60. Unset if idleness does not end the sandbox.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"expirationTime": {
+						SchemaProps: spec.SchemaProps{
+							Description: "expirationTime is when the sandbox reaches the maximum lifetime in effect and is deleted, even if a task is running. Unset before a pod is allocated, and if there is no such limit.",
+							Ref:         ref(metav1.Time{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
+			metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName(), metav1.Time{}.OpenAPIModelName()},
 	}
 }
 
@@ -769,6 +783,35 @@ func schema_pkg_apis_arl_v1alpha1_TaskList(ref common.ReferenceCallback) common.
 	}
 }
 
+func schema_pkg_apis_arl_v1alpha1_TaskOutput(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TaskOutput describes the output of a task.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"stdout": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stdout describes standard output.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.TaskStream{}.OpenAPIModelName()),
+						},
+					},
+					"stderr": {
+						SchemaProps: spec.SchemaProps{
+							Description: "stderr describes standard error.",
+							Default:     map[string]interface{}{},
+							Ref:         ref(v1alpha1.TaskStream{}.OpenAPIModelName()),
+						},
+					},
+				},
+			},
+		},
+		Dependencies: []string{
+			v1alpha1.TaskStream{}.OpenAPIModelName()},
+	}
+}
+
 func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.OpenAPIDefinition {
 	return common.OpenAPIDefinition{
 		Schema: spec.Schema{
@@ -832,7 +875,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 					},
 					"ttlSecondsAfterFinished": {
 						SchemaProps: spec.SchemaProps{
-							Description: "ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000. The default is the server's retention, one hour unless configured. Immutable.",
+							Description: "ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000. The default is the server's retention, one hour unless configured. Must not be set with retentionPolicy Retain. A task that Git or a controller applies again after it was deleted runs again. Immutable.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -849,6 +892,21 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 							Description: "cancel ends the task when set to true: running steps are stopped and the task ends as Failed with reason Cancelled. It cannot be set back to false.",
 							Type:        []string{"boolean"},
 							Format:      "",
+						},
+					},
+					"terminationGracePeriodSeconds": {
+						SchemaProps: spec.SchemaProps{
+							Description: "terminationGracePeriodSeconds is the time between the signal TERM and the signal KILL when steps are stopped: by a timeout, by cancel, or because the sandbox ends. In seconds, 0 to 3600; 0 kills at once. Default 2. Immutable.",
+							Type:        []string{"integer"},
+							Format:      "int32",
+						},
+					},
+					"retentionPolicy": {
+						SchemaProps: spec.SchemaProps{
+							Description: "retentionPolicy is \"Delete\" (the default: the task is deleted ttlSecondsAfterFinished after it ended) or \"Retain\" (the task is kept until a client deletes it). Retain keeps a task that Git or a controller applies again from running again. Immutable.\n\nPossible enum values:\n - `\"Delete\"` deletes the task once its time to live has passed.\n - `\"Retain\"` keeps the task until it is deleted by a client.",
+							Type:        []string{"string"},
+							Format:      "",
+							Enum:        []interface{}{"Delete", "Retain"},
 						},
 					},
 				},
@@ -876,10 +934,9 @@ func schema_pkg_apis_arl_v1alpha1_TaskStatus(ref common.ReferenceCallback) commo
 					},
 					"state": {
 						SchemaProps: spec.SchemaProps{
-							Description: "state is Pending, Running, Succeeded or Failed. The last two are final.\n\nPossible enum values:\n - `\"Failed\"` is final: the reason and message say why.\n - `\"Pending\"` means that no step has been started.\n - `\"Running\"` means that steps run, or may have been started.\n - `\"Succeeded\"` is final: every step succeeded, or was allowed to fail.",
+							Description: "state is Pending, Running, Succeeded or Failed. The last two are final. Later versions may add values that are not final.",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Failed", "Pending", "Running", "Succeeded"},
 						},
 					},
 					"reason": {
@@ -898,10 +955,9 @@ func schema_pkg_apis_arl_v1alpha1_TaskStatus(ref common.ReferenceCallback) commo
 					},
 					"failureClass": {
 						SchemaProps: spec.SchemaProps{
-							Description: "failureClass says whose fault a failure was: User or Infrastructure.\n\nPossible enum values:\n - `\"Infrastructure\"` : the pod, its agent or the sandbox was lost.\n - `\"User\"` : the steps failed, timed out or were cancelled.",
+							Description: "failureClass says whose fault a failure was: User or Infrastructure.",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Infrastructure", "User"},
 						},
 					},
 					"sandboxName": {
@@ -995,7 +1051,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStatus(ref common.ReferenceCallback) commo
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "conditions hold Succeeded.",
+							Description: "conditions hold Succeeded, and Reconciling or Stalled while they are True.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1006,11 +1062,17 @@ func schema_pkg_apis_arl_v1alpha1_TaskStatus(ref common.ReferenceCallback) commo
 							},
 						},
 					},
+					"output": {
+						SchemaProps: spec.SchemaProps{
+							Description: "output says how much the steps of the last attempt wrote, and whether stdout and stderr hold all of it. Unset until the task ends, and if no step ran.",
+							Ref:         ref(v1alpha1.TaskOutput{}.OpenAPIModelName()),
+						},
+					},
 				},
 			},
 		},
 		Dependencies: []string{
-			v1alpha1.TaskStepStatus{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
+			v1alpha1.TaskOutput{}.OpenAPIModelName(), v1alpha1.TaskStepStatus{}.OpenAPIModelName(), metav1.Condition{}.OpenAPIModelName(), metav1.MicroTime{}.OpenAPIModelName()},
 	}
 }
 
@@ -1153,11 +1215,10 @@ func schema_pkg_apis_arl_v1alpha1_TaskStepStatus(ref common.ReferenceCallback) c
 					},
 					"state": {
 						SchemaProps: spec.SchemaProps{
-							Description: "state is Pending, Running, Succeeded, Failed or Skipped.\n\nPossible enum values:\n - `\"Failed\"` means that the step ended in any other way.\n - `\"Pending\"` means that the step has not been started.\n - `\"Running\"` means that the step was started and has not ended.\n - `\"Skipped\"` means that an earlier step failed or the task was ended.\n - `\"Succeeded\"` means that the command exited 0 or the file was written.",
+							Description: "state is Pending, Running, Succeeded, Failed or Skipped.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Failed", "Pending", "Running", "Skipped", "Succeeded"},
 						},
 					},
 					"reason": {
@@ -1214,6 +1275,40 @@ func schema_pkg_apis_arl_v1alpha1_TaskStepStatus(ref common.ReferenceCallback) c
 		},
 		Dependencies: []string{
 			metav1.MicroTime{}.OpenAPIModelName()},
+	}
+}
+
+func schema_pkg_apis_arl_v1alpha1_TaskStream(ref common.ReferenceCallback) common.OpenAPIDefinition {
+	return common.OpenAPIDefinition{
+		Schema: spec.Schema{
+			SchemaProps: spec.SchemaProps{
+				Description: "TaskStream describes one stream of a task's output.",
+				Type:        []string{"object"},
+				Properties: map[string]spec.Schema{
+					"bytes": {
+						SchemaProps: spec.SchemaProps{
+							Description: "bytes is how many bytes all steps wrote, whether they were kept or not.",
+							Type:        []string{"integer"},
+							Format:      "int64",
+						},
+					},
+					"truncated": {
+						SchemaProps: spec.SchemaProps{
+							Description: "truncated says that the status holds only the head and the tail of the stream.",
+							Type:        []string{"boolean"},
+							Format:      "",
+						},
+					},
+					"data": {
+						SchemaProps: spec.SchemaProps{
+							Description: "data is what was kept, byte for byte, base64 in JSON. Set only if that is not valid UTF-8: the text in status.stdout or status.stderr then shows U+FFFD in place of the bytes that are not.",
+							Type:        []string{"string"},
+							Format:      "byte",
+						},
+					},
+				},
+			},
+		},
 	}
 }
 
@@ -1421,10 +1516,9 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolStatus(ref common.ReferenceCallback) c
 					},
 					"phase": {
 						SchemaProps: spec.SchemaProps{
-							Description: "phase is a summary: Pending, Ready, Degraded or Terminating.\n\nPossible enum values:\n - `\"Degraded\"` means that pods cannot be started; the conditions say why.\n - `\"Pending\"` means that fewer pods than wanted are ready and more are starting.\n - `\"Ready\"` means that at least spec.replicas pods are idle and ready.\n - `\"Terminating\"` means that the pool is being deleted.",
+							Description: "phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.",
 							Type:        []string{"string"},
 							Format:      "",
-							Enum:        []interface{}{"Degraded", "Pending", "Ready", "Terminating"},
 						},
 					},
 					"replicas": {
@@ -1486,7 +1580,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolStatus(ref common.ReferenceCallback) c
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "conditions are the observations behind phase: Ready, ReplicaFailure and TemplateAccepted.",
+							Description: "conditions are the observations behind phase: Ready, Filled, Updated, Progressing, ReplicaFailure and TemplateAccepted, and Reconciling or Stalled while they are True.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{

@@ -36,6 +36,11 @@ func (in TaskList) OpenAPIModelName() string {
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TaskOutput) OpenAPIModelName() string {
+	return "io.arl.v1alpha1.TaskOutput"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
 func (in TaskSpec) OpenAPIModelName() string {
 	return "io.arl.v1alpha1.TaskSpec"
 }
@@ -53,6 +58,11 @@ func (in TaskStep) OpenAPIModelName() string {
 // OpenAPIModelName returns the OpenAPI model name for this type.
 func (in TaskStepStatus) OpenAPIModelName() string {
 	return "io.arl.v1alpha1.TaskStepStatus"
+}
+
+// OpenAPIModelName returns the OpenAPI model name for this type.
+func (in TaskStream) OpenAPIModelName() string {
+	return "io.arl.v1alpha1.TaskStream"
 }
 
 // OpenAPIModelName returns the OpenAPI model name for this type.

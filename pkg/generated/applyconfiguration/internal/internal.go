@@ -133,6 +133,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+    - name: expirationTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: idleTimeoutSeconds
+      type:
+        scalar: numeric
     - name: lastTaskTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime
@@ -166,6 +172,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: workDir
       type:
         scalar: string
+- name: io.arl.v1alpha1.TaskOutput
+  map:
+    fields:
+    - name: stderr
+      type:
+        namedType: io.arl.v1alpha1.TaskStream
+      default: {}
+    - name: stdout
+      type:
+        namedType: io.arl.v1alpha1.TaskStream
+      default: {}
 - name: io.arl.v1alpha1.TaskSpec
   map:
     fields:
@@ -173,6 +190,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         scalar: boolean
     - name: poolRef
+      type:
+        scalar: string
+    - name: retentionPolicy
       type:
         scalar: string
     - name: retries
@@ -190,6 +210,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: io.arl.v1alpha1.TaskStep
           elementRelationship: atomic
+    - name: terminationGracePeriodSeconds
+      type:
+        scalar: numeric
     - name: timeout
       type:
         scalar: string
@@ -231,6 +254,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
+    - name: output
+      type:
+        namedType: io.arl.v1alpha1.TaskOutput
     - name: podName
       type:
         scalar: string
@@ -336,6 +362,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: stdoutBytes
       type:
         scalar: numeric
+- name: io.arl.v1alpha1.TaskStream
+  map:
+    fields:
+    - name: bytes
+      type:
+        scalar: numeric
+    - name: data
+      type:
+        scalar: string
+    - name: truncated
+      type:
+        scalar: boolean
 - name: io.arl.v1alpha1.WarmPoolSpec
   map:
     fields:

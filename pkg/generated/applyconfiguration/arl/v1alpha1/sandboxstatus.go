@@ -17,7 +17,8 @@ import (
 type SandboxStatusApplyConfiguration struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// phase is a summary: Pending, Bound, Ready or Failed. Failed is final.
+	// phase is a summary: Pending, Ready or Failed. Failed is final. Later versions may add values:
+	// treat an unknown one as neither Ready nor final.
 	Phase *arlv1alpha1.SandboxPhase `json:"phase,omitempty"`
 	// podName is the name of the allocated pod. Once set it never changes.
 	PodName *string `json:"podName,omitempty"`
@@ -42,8 +43,14 @@ type SandboxStatusApplyConfiguration struct {
 	Reason *string `json:"reason,omitempty"`
 	// message says the same for humans.
 	Message *string `json:"message,omitempty"`
-	// conditions hold Ready.
+	// conditions hold Ready, and Reconciling or Stalled while they are True.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	// idleTimeoutSeconds is the idle timeout in effect, in seconds: the sandbox's own, else the
+	// pool's, else 60. Unset if idleness does not end the sandbox.
+	IdleTimeoutSeconds *int32 `json:"idleTimeoutSeconds,omitempty"`
+	// expirationTime is when the sandbox reaches the maximum lifetime in effect and is deleted, even
+	// if a task is running. Unset before a pod is allocated, and if there is no such limit.
+	ExpirationTime *v1.Time `json:"expirationTime,omitempty"`
 }
 
 // SandboxStatusApplyConfiguration constructs a declarative configuration of the SandboxStatus type for use with
@@ -158,5 +165,21 @@ func (b *SandboxStatusApplyConfiguration) WithConditions(values ...*metav1.Condi
 		}
 		b.Conditions = append(b.Conditions, *values[i])
 	}
+	return b
+}
+
+// WithIdleTimeoutSeconds sets the IdleTimeoutSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the IdleTimeoutSeconds field is set to the value of the last call.
+func (b *SandboxStatusApplyConfiguration) WithIdleTimeoutSeconds(value int32) *SandboxStatusApplyConfiguration {
+	b.IdleTimeoutSeconds = &value
+	return b
+}
+
+// WithExpirationTime sets the ExpirationTime field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ExpirationTime field is set to the value of the last call.
+func (b *SandboxStatusApplyConfiguration) WithExpirationTime(value v1.Time) *SandboxStatusApplyConfiguration {
+	b.ExpirationTime = &value
 	return b
 }

@@ -35,9 +35,10 @@ type TaskSpecApplyConfiguration struct {
 	// and timeouts, too; the steps then run again from the first). A cancelled
 	// task is never tried again. Immutable.
 	RetryPolicy *arlv1alpha1.RetryPolicy `json:"retryPolicy,omitempty"`
-	// ttlSecondsAfterFinished is how long the task is kept after it ended, in
-	// seconds, 0 to 31536000. The default is the server's retention, one hour
-	// unless configured. Immutable.
+	// ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000.
+	// The default is the server's retention, one hour unless configured. Must not be set with
+	// retentionPolicy Retain. A task that Git or a controller applies again after it was deleted runs
+	// again. Immutable.
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 	// traceID is an identifier of the caller's choice that logs and traces
 	// carry: at most 256 characters, none of them a control character.
@@ -46,6 +47,14 @@ type TaskSpecApplyConfiguration struct {
 	// cancel ends the task when set to true: running steps are stopped and the
 	// task ends as Failed with reason Cancelled. It cannot be set back to false.
 	Cancel *bool `json:"cancel,omitempty"`
+	// terminationGracePeriodSeconds is the time between the signal TERM and the signal KILL when steps
+	// are stopped: by a timeout, by cancel, or because the sandbox ends. In seconds, 0 to 3600; 0
+	// kills at once. Default 2. Immutable.
+	TerminationGracePeriodSeconds *int32 `json:"terminationGracePeriodSeconds,omitempty"`
+	// retentionPolicy is "Delete" (the default: the task is deleted ttlSecondsAfterFinished after it
+	// ended) or "Retain" (the task is kept until a client deletes it). Retain keeps a task that Git or
+	// a controller applies again from running again. Immutable.
+	RetentionPolicy *arlv1alpha1.RetentionPolicy `json:"retentionPolicy,omitempty"`
 }
 
 // TaskSpecApplyConfiguration constructs a declarative configuration of the TaskSpec type for use with
@@ -128,5 +137,21 @@ func (b *TaskSpecApplyConfiguration) WithTraceID(value string) *TaskSpecApplyCon
 // If called multiple times, the Cancel field is set to the value of the last call.
 func (b *TaskSpecApplyConfiguration) WithCancel(value bool) *TaskSpecApplyConfiguration {
 	b.Cancel = &value
+	return b
+}
+
+// WithTerminationGracePeriodSeconds sets the TerminationGracePeriodSeconds field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the TerminationGracePeriodSeconds field is set to the value of the last call.
+func (b *TaskSpecApplyConfiguration) WithTerminationGracePeriodSeconds(value int32) *TaskSpecApplyConfiguration {
+	b.TerminationGracePeriodSeconds = &value
+	return b
+}
+
+// WithRetentionPolicy sets the RetentionPolicy field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the RetentionPolicy field is set to the value of the last call.
+func (b *TaskSpecApplyConfiguration) WithRetentionPolicy(value arlv1alpha1.RetentionPolicy) *TaskSpecApplyConfiguration {
+	b.RetentionPolicy = &value
 	return b
 }

@@ -15,7 +15,8 @@ import (
 type TaskStatusApplyConfiguration struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// state is Pending, Running, Succeeded or Failed. The last two are final.
+	// state is Pending, Running, Succeeded or Failed. The last two are final. Later versions may add
+	// values that are not final.
 	State *arlv1alpha1.TaskState `json:"state,omitempty"`
 	// reason says in one word why the task is in its state.
 	Reason *string `json:"reason,omitempty"`
@@ -48,8 +49,11 @@ type TaskStatusApplyConfiguration struct {
 	// steps are the outcomes of the last attempt's steps, in the order of
 	// spec.steps.
 	Steps []TaskStepStatusApplyConfiguration `json:"steps,omitempty"`
-	// conditions hold Succeeded.
+	// conditions hold Succeeded, and Reconciling or Stalled while they are True.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`
+	// output says how much the steps of the last attempt wrote, and whether stdout and stderr hold all
+	// of it. Unset until the task ends, and if no step ran.
+	Output *TaskOutputApplyConfiguration `json:"output,omitempty"`
 }
 
 // TaskStatusApplyConfiguration constructs a declarative configuration of the TaskStatus type for use with
@@ -193,5 +197,13 @@ func (b *TaskStatusApplyConfiguration) WithConditions(values ...*metav1.Conditio
 		}
 		b.Conditions = append(b.Conditions, *values[i])
 	}
+	return b
+}
+
+// WithOutput sets the Output field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Output field is set to the value of the last call.
+func (b *TaskStatusApplyConfiguration) WithOutput(value *TaskOutputApplyConfiguration) *TaskStatusApplyConfiguration {
+	b.Output = value
 	return b
 }

@@ -15,7 +15,7 @@ import (
 type WarmPoolStatusApplyConfiguration struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// phase is a summary: Pending, Ready, Degraded or Terminating.
+	// phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.
 	Phase *arlv1alpha1.WarmPoolPhase `json:"phase,omitempty"`
 	// replicas is the number of pods of the pool that no sandbox uses,
 	// starting ones included.
@@ -31,8 +31,8 @@ type WarmPoolStatusApplyConfiguration struct {
 	// selector is the label selector of the pool's pods, in string form, for
 	// the scale subresource.
 	Selector *string `json:"selector,omitempty"`
-	// conditions are the observations behind phase: Ready, ReplicaFailure and
-	// TemplateAccepted.
+	// conditions are the observations behind phase: Ready, Filled, Updated, Progressing,
+	// ReplicaFailure and TemplateAccepted, and Reconciling or Stalled while they are True.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from pydantic import AwareDatetime, Field
+from pydantic import AwareDatetime, Base64Str, Field
 from arl._model import Model
 
 
@@ -112,7 +112,19 @@ class SandboxStatus(Model):
     """
     conditions: list[Condition] | None = None
     """
-    conditions hold Ready.
+    conditions hold Ready, and Reconciling or Stalled while they are True.
+    """
+    expiration_time: Annotated[AwareDatetime | None, Field(alias="expirationTime")] = (
+        None
+    )
+    """
+    expirationTime is when the sandbox reaches the maximum lifetime in effect and is deleted, even if a task is running. Unset before a pod is allocated, and if there is no such limit.
+    """
+    idle_timeout_seconds: Annotated[int | None, Field(alias="idleTimeoutSeconds")] = (
+        None
+    )
+    """
+    idleTimeoutSeconds is the idle timeout in effect, in seconds: the sandbox's own, else the pool's, else 60. Unset if idleness does not end the sandbox.
     """
     last_task_time: Annotated[AwareDatetime | None, Field(alias="lastTaskTime")] = None
     """
@@ -132,7 +144,7 @@ class SandboxStatus(Model):
     """
     phase: str | None = None
     """
-    phase is a summary: Pending, Bound, Ready or Failed. Failed is final.
+    phase is a summary: Pending, Ready or Failed. Failed is final. Later versions may add values: treat an unknown one as neither Ready nor final.
     """
     pod_ip: Annotated[str | None, Field(alias="podIP")] = None
     """
@@ -258,6 +270,25 @@ class TaskStepStatus(Model):
     """
 
 
+class TaskStream(Model):
+    """
+    TaskStream describes one stream of a task's output.
+    """
+
+    bytes: int | None = None
+    """
+    bytes is how many bytes all steps wrote, whether they were kept or not.
+    """
+    data: Base64Str | None = None
+    """
+    data is what was kept, byte for byte, base64 in JSON. Set only if that is not valid UTF-8: the text in status.stdout or status.stderr then shows U+FFFD in place of the bytes that are not.
+    """
+    truncated: bool | None = None
+    """
+    truncated says that the status holds only the head and the tail of the stream.
+    """
+
+
 class WarmPoolStatus(Model):
     """
     WarmPoolStatus is the observed state of a pool. It is written by the scheduler alone.
@@ -269,7 +300,7 @@ class WarmPoolStatus(Model):
     """
     conditions: list[Condition] | None = None
     """
-    conditions are the observations behind phase: Ready, ReplicaFailure and TemplateAccepted.
+    conditions are the observations behind phase: Ready, Filled, Updated, Progressing, ReplicaFailure and TemplateAccepted, and Reconciling or Stalled while they are True.
     """
     observed_generation: Annotated[int | None, Field(alias="observedGeneration")] = None
     """
@@ -281,7 +312,7 @@ class WarmPoolStatus(Model):
     """
     phase: str | None = None
     """
-    phase is a summary: Pending, Ready, Degraded or Terminating.
+    phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.
     """
     ready_replicas: Annotated[int | None, Field(alias="readyReplicas")] = 0
     """
@@ -333,6 +364,21 @@ class Sandbox(Model):
     """
 
 
+class TaskOutput(Model):
+    """
+    TaskOutput describes the output of a task.
+    """
+
+    stderr: TaskStream | None = None
+    """
+    stderr describes standard error.
+    """
+    stdout: TaskStream | None = None
+    """
+    stdout describes standard output.
+    """
+
+
 class TaskSpec(Model):
     """
     TaskSpec describes the steps and where they run. Everything but cancel is immutable.
@@ -345,6 +391,10 @@ class TaskSpec(Model):
     pool_ref: Annotated[str | None, Field(alias="poolRef")] = None
     """
     poolRef is the name of the WarmPool, in the same namespace, from which a sandbox is made for this task alone and deleted after it. Exactly one of sandboxRef and poolRef is set. Immutable.
+    """
+    retention_policy: Annotated[str | None, Field(alias="retentionPolicy")] = None
+    """
+    retentionPolicy is "Delete" (the default: the task is deleted ttlSecondsAfterFinished after it ended) or "Retain" (the task is kept until a client deletes it). Retain keeps a task that Git or a controller applies again from running again. Immutable.
     """
     retries: int | None = None
     """
@@ -362,6 +412,12 @@ class TaskSpec(Model):
     """
     steps run in the order given, 1 to 256 of them. Immutable.
     """
+    termination_grace_period_seconds: Annotated[
+        int | None, Field(alias="terminationGracePeriodSeconds")
+    ] = None
+    """
+    terminationGracePeriodSeconds is the time between the signal TERM and the signal KILL when steps are stopped: by a timeout, by cancel, or because the sandbox ends. In seconds, 0 to 3600; 0 kills at once. Default 2. Immutable.
+    """
     timeout: str | None = None
     """
     timeout is how long all steps together may run, as a Go duration string such as "90s" or "5m". Waiting for a sandbox does not count. Default "5m", more than 0, at most "24h". Immutable.
@@ -374,7 +430,7 @@ class TaskSpec(Model):
         int | None, Field(alias="ttlSecondsAfterFinished")
     ] = None
     """
-    ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000. The default is the server's retention, one hour unless configured. Immutable.
+    ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000. The default is the server's retention, one hour unless configured. Must not be set with retentionPolicy Retain. A task that Git or a controller applies again after it was deleted runs again. Immutable.
     """
 
 
@@ -395,7 +451,7 @@ class TaskStatus(Model):
     """
     conditions: list[Condition] | None = None
     """
-    conditions hold Succeeded.
+    conditions hold Succeeded, and Reconciling or Stalled while they are True.
     """
     duration: str | None = None
     """
@@ -417,6 +473,10 @@ class TaskStatus(Model):
     """
     observedGeneration is the metadata.generation this status speaks of.
     """
+    output: TaskOutput | None = None
+    """
+    output says how much the steps of the last attempt wrote, and whether stdout and stderr hold all of it. Unset until the task ends, and if no step ran.
+    """
     pod_name: Annotated[str | None, Field(alias="podName")] = None
     """
     podName is the pod in which the steps ran.
@@ -435,7 +495,7 @@ class TaskStatus(Model):
     """
     state: str | None = None
     """
-    state is Pending, Running, Succeeded or Failed. The last two are final.
+    state is Pending, Running, Succeeded or Failed. The last two are final. Later versions may add values that are not final.
     """
     stderr: str = ""
     """
