@@ -163,7 +163,7 @@ func TestValidateSandboxStatusUpdate(t *testing.T) {
 		{name: "back to life", old: arl.SandboxStatus{Phase: arl.SandboxFailed}, now: arl.SandboxStatus{Phase: arl.SandboxReady},
 			want: []string{`status.phase: Invalid value: "Ready": must stay "Failed" once set`}},
 		{name: "unknown phase", now: arl.SandboxStatus{Phase: "Fine"},
-			want: []string{`status.phase: Unsupported value: "Fine": supported values: "Pending", "Bound", "Ready", "Failed"`}},
+			want: []string{`status.phase: Unsupported value: "Fine": supported values: "Pending", "Ready", "Failed"`}},
 		{name: "negative numbers", now: arl.SandboxStatus{ObservedGeneration: -1, QueuePosition: ptr.To[int32](0)}, want: []string{
 			`status.observedGeneration: Invalid value: -1: must be greater than or equal to 0`,
 			`status.queuePosition: Invalid value: 0: must be at least 1, or unset`,
