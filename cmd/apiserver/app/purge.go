@@ -16,7 +16,6 @@ import (
 	"arl.io/arl/cmd/apiserver/app/standalone"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local"
-	"arl.io/arl/pkg/storage/kv"
 )
 
 // newPurgeCommand returns the command that removes what a stopped server left running.
@@ -52,7 +51,7 @@ func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
 		fmt.Fprintf(out, "%s does not exist: nothing to remove\n", o.DataDir)
 		return nil
 	}
-	unlock, err := lockStorage(ctx, o)
+	unlock, err := lockStorage(ctx, clock.RealClock{}, o.DataDir)
 	if err != nil {
 		return err
 	}
@@ -76,23 +75,6 @@ func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
 	<-ended
 	fmt.Fprintf(out, "%d containers removed\n", removed)
 	return errors.Join(err, runErr)
-}
-
-// lockStorage keeps a server from starting meanwhile. A database that cannot be
-// opened for any other reason than that a server has it does not matter here.
-func lockStorage(ctx context.Context, o *options.Options) (unlock func() error, err error) {
-	dir := filepath.Join(o.DataDir, storageDir)
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
-		return func() error { return nil }, nil
-	}
-	db, err := openWhenFree(ctx, clock.RealClock{}, dir, kv.Options{})
-	if errors.Is(err, kv.ErrLocked) {
-		return nil, fmt.Errorf("a server uses %s: stop it first: %w", o.DataDir, err)
-	}
-	if err != nil {
-		return func() error { return nil }, nil
-	}
-	return db.Close, nil
 }
 
 // purger keeps count of the pods there are.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -55,19 +56,46 @@ func openStorage(ctx context.Context, o *options.Options) (*database, error) {
 	return &database{DB: db, metrics: metrics}, nil
 }
 
-// openWhenFree opens a database, and waits a while for who has it to let go.
-func openWhenFree(ctx context.Context, clk clock.WithTicker, dir string, o kv.Options) (*kv.DB, error) {
+// openWhenFree opens a database. It retries for lockPatience while another
+// process holds the lock.
+func openWhenFree(ctx context.Context, clk clock.WithTicker, dir string, o kv.Options) (db *kv.DB, err error) {
+	err = whenFree(ctx, clk, func() (err error) {
+		db, err = kv.Open(dir, o)
+		return err
+	})
+	return db, err
+}
+
+// lockStorage takes the lock of the data directory's database and leaves the
+// database closed, so that no server starts meanwhile and a damaged database
+// does not matter. Without a database there is nothing to lock.
+func lockStorage(ctx context.Context, clk clock.WithTicker, dataDir string) (unlock func() error, err error) {
+	err = whenFree(ctx, clk, func() (err error) {
+		unlock, err = kv.Lock(filepath.Join(dataDir, storageDir))
+		return err
+	})
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return func() error { return nil }, nil
+	case errors.Is(err, kv.ErrLocked):
+		return nil, fmt.Errorf("a server uses %s: stop it first: %w", dataDir, err)
+	}
+	return unlock, err
+}
+
+// whenFree calls take until the lock that it needs is free, for lockPatience at most.
+func whenFree(ctx context.Context, clk clock.WithTicker, take func() error) error {
 	begin := clk.Now()
 	ticker := clk.NewTicker(lockPoll)
 	defer ticker.Stop()
 	for {
-		db, err := kv.Open(dir, o)
+		err := take()
 		if !errors.Is(err, kv.ErrLocked) || clk.Since(begin) >= lockPatience {
-			return db, err
+			return err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, err
+			return err
 		case <-ticker.C():
 		}
 	}

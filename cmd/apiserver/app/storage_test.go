@@ -3,9 +3,13 @@ package app
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
+	"k8s.io/utils/clock"
 	testclock "k8s.io/utils/clock/testing"
 
 	"arl.io/arl/pkg/storage/kv"
@@ -92,5 +96,61 @@ func TestOpenGivesUp(t *testing.T) {
 	cancel()
 	if got := <-result; !errors.Is(got.err, kv.ErrLocked) {
 		t.Errorf("told to stop: got %v", got.err)
+	}
+}
+
+// TestPurgeTakesTheLockAlone has databases that cannot be opened: purge takes
+// their lock all the same, and is refused while another process holds it.
+func TestPurgeTakesTheLockAlone(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, dir string)
+	}{
+		{"whole", func(*testing.T, string) {}},
+		{"corrupt", func(t *testing.T, dir string) {
+			if err := os.WriteFile(filepath.Join(dir, "log.db"), []byte("no database"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{"half missing", func(t *testing.T, dir string) {
+			if err := os.Remove(filepath.Join(dir, "state.db")); err != nil {
+				t.Fatal(err)
+			}
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			data := t.TempDir()
+			dir := filepath.Join(data, storageDir)
+			if err := openDB(t, dir).Close(); err != nil {
+				t.Fatal(err)
+			}
+			tt.damage(t, dir)
+			unlock, err := lockStorage(t.Context(), clock.RealClock{}, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := kv.Open(dir, kv.Options{}); !errors.Is(err, kv.ErrLocked) {
+				t.Errorf("a server that starts during a purge gets %v, want %v", err, kv.ErrLocked)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err = lockStorage(ctx, clock.RealClock{}, data)
+			if !errors.Is(err, kv.ErrLocked) || !strings.Contains(err.Error(), "a server uses "+data+": stop it first") {
+				t.Errorf("a purge beside another process gets %v", err)
+			}
+			if err := unlock(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestPurgeNeedsNoDatabase(t *testing.T) {
+	unlock, err := lockStorage(t.Context(), clock.RealClock{}, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
 	}
 }

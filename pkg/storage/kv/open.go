@@ -149,6 +149,19 @@ func lockDir(dir string) (*os.File, error) {
 	return d, nil
 }
 
+// Lock takes the lock of the database in dir without opening the database: no
+// file is read, so it works on a damaged one. Until unlock, Open and the tools
+// for stopped databases return ErrLocked. If the database is open already, here
+// or in another process, returns ErrLocked at once; if there is no directory,
+// fs.ErrNotExist.
+func Lock(dir string) (unlock func() error, err error) {
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("lock database: %w", err)
+	}
+	return lock.Close, nil
+}
+
 // findFiles sees that both files are there and whole. It creates them in a
 // fresh directory, and completes a creation that was cut short.
 func findFiles(dir string) error {
