@@ -15,6 +15,7 @@ import (
 	utilfeature "k8s.io/apiserver/pkg/util/feature"
 	cliflag "k8s.io/component-base/cli/flag"
 
+	"arl.io/arl/cmd/apiserver/app/listener"
 	"arl.io/arl/cmd/apiserver/app/pki"
 )
 
@@ -41,7 +42,7 @@ func (m *Mode) Apply(ctx context.Context, config *genericapiserver.RecommendedCo
 	if err := m.connect(ctx); err != nil {
 		return err
 	}
-	if err := m.listen(&config.Config); err != nil {
+	if err := m.listen(ctx, &config.Config); err != nil {
 		return err
 	}
 	if err := m.applyAccess(config); err != nil {
@@ -62,7 +63,7 @@ func (m *Mode) Apply(ctx context.Context, config *genericapiserver.RecommendedCo
 }
 
 // listen makes the server serve with its own certificate or one that it was given.
-func (m *Mode) listen(config *genericapiserver.Config) error {
+func (m *Mode) listen(ctx context.Context, config *genericapiserver.Config) error {
 	serving := m.options.Serving
 	pair, err := m.servingPair()
 	if err != nil {
@@ -77,8 +78,8 @@ func (m *Mode) listen(config *genericapiserver.Config) error {
 	} else {
 		serving.ServerCert.CertKey = own
 	}
-	if err := serving.WithLoopback().ApplyToConfig(config); err != nil {
-		return fmt.Errorf("listen on %s port %d: %w", serving.BindAddress, serving.BindPort, err)
+	if err := listener.Apply(ctx, config, serving); err != nil {
+		return err
 	}
 	m.address = net.JoinHostPort(serving.BindAddress.String(), strconv.Itoa(serving.BindPort))
 	return nil

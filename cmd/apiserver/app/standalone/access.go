@@ -1,6 +1,7 @@
 package standalone
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apiserver/pkg/server/dynamiccertificates"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 
+	"arl.io/arl/cmd/apiserver/app/listener"
 	"arl.io/arl/cmd/apiserver/app/pki"
 )
 
@@ -39,21 +41,9 @@ func clientAddress(address net.IP, port int) string {
 }
 
 // listen makes the server serve with the authority's certificate.
-func listen(config *genericapiserver.Config, serving *genericoptions.SecureServingOptions, pair pki.Pair) error {
-	if serving.BindPort == 0 {
-		// The generic options take 0 for "do not serve"; ours mean "any port".
-		var err error
-		address := net.JoinHostPort(serving.BindAddress.String(), "0")
-		serving.Listener, serving.BindPort, err = genericoptions.CreateListener(serving.BindNetwork, address, net.ListenConfig{})
-		if err != nil {
-			return err
-		}
-	}
+func listen(ctx context.Context, config *genericapiserver.Config, serving *genericoptions.SecureServingOptions, pair pki.Pair) error {
 	serving.ServerCert.CertKey = genericoptions.CertKey{CertFile: pair.CertFile, KeyFile: pair.KeyFile}
-	if err := serving.WithLoopback().ApplyToConfig(config); err != nil {
-		return fmt.Errorf("listen on %s port %d: %w", serving.BindAddress, serving.BindPort, err)
-	}
-	return nil
+	return listener.Apply(ctx, config, serving)
 }
 
 // applyAccess lets in whoever shows a client certificate of the authority, and

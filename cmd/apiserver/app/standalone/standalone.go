@@ -46,13 +46,13 @@ func New(o *options.Options, pkiDir string, clk clock.WithTicker) (*Mode, error)
 
 // Apply fills in the generic server's config: certificates, the listener, and
 // who may do what. It writes the kubeconfig.
-func (m *Mode) Apply(_ context.Context, config *genericapiserver.RecommendedConfig) error {
+func (m *Mode) Apply(ctx context.Context, config *genericapiserver.RecommendedConfig) error {
 	serving := m.options.Serving
 	pair, err := m.ca.Serving("serving", servingHosts(serving.BindAddress))
 	if err != nil {
 		return err
 	}
-	if err := listen(&config.Config, serving, pair); err != nil {
+	if err := listen(ctx, &config.Config, serving, pair); err != nil {
 		return err
 	}
 	if err := applyAccess(&config.Config, m.ca); err != nil {
