@@ -8,7 +8,6 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
-	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/cli/globalflag"
 	logsapi "k8s.io/component-base/logs/api/v1"
 
@@ -17,13 +16,11 @@ import (
 	"arl.io/arl/cmd/apiserver/app/storagecmd"
 )
 
-// helpColumns is the width that help texts are wrapped to.
-const helpColumns = 100
-
 // NewCommand returns the arl-apiserver command. The server and its subcommands
 // stop when ctx ends.
 func NewCommand(ctx context.Context, version string) *cobra.Command {
 	o := options.New()
+	var showAll func() bool
 	cmd := &cobra.Command{
 		Use:   "arl-apiserver",
 		Short: "Serve warm pools, sandboxes and tasks as a Kubernetes API",
@@ -33,18 +30,28 @@ A WarmPool keeps pods started and idle, a Sandbox claims one of them, and a
 Task runs steps in a sandbox. All three are Kubernetes resources of the group
 arl.io, so kubectl and every Kubernetes client work with them.
 
-In a cluster it stands behind the cluster's API server, which an APIService
-tells of it: pods are the cluster's, and so are users and what they may do.
-
 With --standalone it needs no cluster and no Docker: pods are containers on
-this machine, and kubectl uses the kubeconfig written to the data directory.`,
-		Example: `  arl-apiserver --standalone --data-dir ./arl-data
-  kubectl --kubeconfig ./arl-data/kubeconfig get warmpools`,
+this machine, and kubectl uses the kubeconfig written to the data directory.
+
+In a cluster it runs behind kube-apiserver and is registered with an APIService.
+It creates ordinary pods, and it uses the cluster's authentication and RBAC.`,
+		Example: `  # What can this machine do for pods, and what is missing?
+  arl-apiserver doctor
+
+  # Serve on this machine, and use it.
+  arl-apiserver --standalone --data-dir ./arl-data
+  kubectl --kubeconfig ./arl-data/kubeconfig get warmpools
+
+  # Back up while the server runs.
+  arl-apiserver storage backup --data-dir ./arl-data --output arl.backup`,
 		Version:       version,
 		Args:          cobra.NoArgs,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if showAll() {
+				return cmd.Help()
+			}
 			if err := prepare(o); err != nil {
 				return err
 			}
@@ -54,6 +61,7 @@ this machine, and kubectl uses the kubeconfig written to the data directory.`,
 	cmd.SetContext(ctx)
 	sets := o.Flags()
 	globalflag.AddGlobalFlags(sets.FlagSet("global"), cmd.Name())
+	sets.FlagSet("global").VisitAll(options.MarkLibrary)
 	for _, set := range sets.FlagSets {
 		cmd.Flags().AddFlagSet(set)
 	}
@@ -67,7 +75,8 @@ this machine, and kubectl uses the kubeconfig written to the data directory.`,
 		sub.SetUsageFunc(plain.UsageFunc())
 		sub.SetHelpFunc(plain.HelpFunc())
 	}
-	cliflag.SetUsageAndHelpFunc(cmd, sets, helpColumns)
+	texts := setHelp(cmd, sets)
+	showAll = func() bool { return texts.all }
 	cmd.AddCommand(subcommands...)
 	return cmd
 }

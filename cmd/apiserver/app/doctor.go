@@ -17,7 +17,7 @@ func newDoctorCommand() *cobra.Command {
 	o := options.New()
 	cmd := &cobra.Command{
 		Use:   "doctor",
-		Short: "Say what this machine can do for pods, and how to mend what is missing",
+		Short: "Check what this machine can do for pods, and say how to fix what is missing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Complete(); err != nil {

@@ -39,7 +39,7 @@ type FileSizes struct{ Log, State int64 }
 func Shrink(ctx context.Context, dir string) (ShrinkReport, error) {
 	report, err := (&shrink{dir: dir, freeBytes: freeBytes, step: func(string) {}}).run(ctx)
 	if err != nil {
-		return ShrinkReport{}, fmt.Errorf("shrink: %w", err)
+		return ShrinkReport{}, fmt.Errorf("compact %s: %w", dir, err)
 	}
 	return report, nil
 }

@@ -100,7 +100,7 @@ func newClusterOptions() ClusterOptions {
 func (o *ClusterOptions) addFlags(sets *cliflag.NamedFlagSets) []string {
 	own := &cliflag.NamedFlagSets{}
 	fs := own.FlagSet("cluster")
-	o.CoreAPI.AddFlags(fs)
+	fromLibrary(fs, o.CoreAPI.AddFlags)
 	fs.Lookup("kubeconfig").Usage = "Kubeconfig of the cluster. Default: the service account of this server's pod."
 	fs.StringVar(&o.ServiceNamespace, "service-namespace", o.ServiceNamespace,
 		"Namespace of the Service in front of this server. Default: that of this server's pod, else "+defaultServiceNamespace+".")
@@ -110,11 +110,11 @@ func (o *ClusterOptions) addFlags(sets *cliflag.NamedFlagSets) []string {
 		"Keep the caBundle of the APIService up to date with this server's own certificate authority. Not with --tls-cert-file.")
 	fs.Float32Var(&o.QPS, "kube-api-qps", o.QPS, "Requests about pods per second, in the long run.")
 	fs.IntVar(&o.Burst, "kube-api-burst", o.Burst, "Requests about pods that may be made at once.")
-	o.Features.AddFlags(fs)
+	fromLibrary(fs, o.Features.AddFlags)
 
-	o.Authentication.AddFlags(own.FlagSet("authentication"))
-	o.Authorization.AddFlags(own.FlagSet("authorization"))
-	o.Admission.AddFlags(own.FlagSet("admission"))
+	fromLibrary(own.FlagSet("authentication"), o.Authentication.AddFlags)
+	fromLibrary(own.FlagSet("authorization"), o.Authorization.AddFlags)
+	fromLibrary(own.FlagSet("admission"), o.Admission.AddFlags)
 	o.Pods.addFlags(own.FlagSet("pods in a cluster"))
 
 	var names []string

@@ -135,8 +135,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
 		"How many tasks run at the same time in all sandboxes together.")
 
-	o.Audit.AddFlags(sets.FlagSet("audit"))
-	logsapi.AddFlags(o.Logs, sets.FlagSet("logs"))
+	fromLibrary(sets.FlagSet("audit"), o.Audit.AddFlags)
+	fromLibrary(sets.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) })
 	return *sets
 }
 
@@ -164,7 +164,7 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 }
 
 func (o *Options) addServingFlags(fs *pflag.FlagSet) {
-	o.Serving.AddFlags(fs)
+	fromLibrary(fs, o.Serving.AddFlags)
 	fs.Lookup("secure-port").Usage = "The port to serve HTTPS on. With --standalone, 0 picks a free one; the kubeconfig names it."
 	fs.Lookup("bind-address").Usage = "The IP address to listen on. Default in a cluster: all addresses."
 	fs.Lookup("tls-cert-file").Usage = "The certificate to serve with in a cluster, PEM, followed by those that signed it. " +

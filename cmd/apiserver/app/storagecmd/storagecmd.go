@@ -27,8 +27,8 @@ type Layout struct {
 func New(layout Layout) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "storage",
-		Short: "Back up, restore, check and shrink a server's database",
-		Long: `Back up, restore, check and shrink a server's database.
+		Short: "Back up, restore, verify and compact a server's database",
+		Long: `Back up, restore, verify and compact a server's database.
 
   backup    while the server runs: a consistent copy of all objects in one file
   restore   a new database from such a file

@@ -177,3 +177,12 @@ func TestHumanBytes(t *testing.T) {
 		}
 	}
 }
+
+// TestErrorsNameTheCommand sees that an error speaks of the command that was
+// typed, not of what the function inside is called.
+func TestErrorsNameTheCommand(t *testing.T) {
+	_, err := run(t, "compact", "--data-dir", t.TempDir())
+	if err == nil || !strings.HasPrefix(err.Error(), "compact ") || strings.Contains(err.Error(), "shrink") {
+		t.Errorf("compact without a database: %v", err)
+	}
+}
