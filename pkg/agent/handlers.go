@@ -21,7 +21,6 @@ func (s *Server) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/health", s.serveHealth)
 	mux.HandleFunc("POST /v1/executions", s.servePost)
-	mux.HandleFunc("GET /v1/executions", s.serveList)
 	mux.HandleFunc("GET /v1/executions/{id}/events", s.serveEvents)
 	mux.HandleFunc("POST /v1/executions/{id}/cancel", s.serveCancel)
 	mux.HandleFunc("DELETE /v1/executions/{id}", s.serveForget)
@@ -35,10 +34,6 @@ func (s *Server) handler() http.Handler {
 
 func (s *Server) serveHealth(w http.ResponseWriter, _ *http.Request) {
 	s.answer(w, http.StatusOK, s.health())
-}
-
-func (s *Server) serveList(w http.ResponseWriter, _ *http.Request) {
-	s.answer(w, http.StatusOK, s.executions.List())
 }
 
 func (s *Server) servePost(w http.ResponseWriter, r *http.Request) {

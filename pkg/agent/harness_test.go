@@ -3,6 +3,7 @@ package agent_test
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -121,6 +122,17 @@ func (a *testAgent) runExecution(ex wire.Execution) wire.ExecutionResult {
 		a.t.Fatal(err)
 	}
 	return result
+}
+
+// awaitBegun waits until the agent knows the execution.
+func (a *testAgent) awaitBegun(id string) {
+	a.t.Helper()
+	eventually(a.t, "the beginning of execution "+id, func() bool {
+		ctx, cancel := context.WithCancel(a.t.Context())
+		defer cancel()
+		_, err := a.Attach(ctx, id, 1, func(wire.Event) { cancel() })
+		return !errors.Is(err, client.ErrNotFound)
+	})
 }
 
 // command is a step that runs a program.

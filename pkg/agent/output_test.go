@@ -6,12 +6,16 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"arl.io/arl/pkg/agent"
+	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/agent/execution"
 	"arl.io/arl/pkg/agent/wire"
 )
@@ -71,12 +75,12 @@ func TestLargeOutput(t *testing.T) {
 			runtime.GC()
 			runtime.ReadMemStats(&after)
 
-			kept, counted := result.Stdout, result.Steps[1].StdoutBytes
+			kept, truncated, counted := result.Stdout, result.StdoutTruncated, []int64{result.StdoutBytes, result.Steps[1].StdoutBytes}
 			if test.stream == wire.Stderr {
-				kept, counted = result.Stderr, result.Steps[1].StderrBytes
+				kept, truncated, counted = result.Stderr, result.StderrTruncated, []int64{result.StderrBytes, result.Steps[1].StderrBytes}
 			}
-			if result.State != wire.Succeeded || counted != int64(test.size) {
-				t.Errorf("state %s, %d bytes counted, want %d", result.State, counted, test.size)
+			if want := []int64{int64(test.size), int64(test.size)}; result.State != wire.Succeeded || !truncated || !slices.Equal(counted, want) {
+				t.Errorf("state %s, truncated %v, %d bytes counted, want %d", result.State, truncated, counted, want)
 			}
 			missing := fmt.Sprintf("\n[... %d bytes are missing here ...]\n", test.size-(64<<10))
 			if !bytes.Contains(kept, []byte(missing)) || len(kept) != 64<<10+len(missing) {
@@ -89,6 +93,18 @@ func TestLargeOutput(t *testing.T) {
 				t.Errorf("memory has grown by %d bytes", grown)
 			}
 		})
+	}
+}
+
+// Output is bytes: what is no UTF-8 comes as it was written.
+func TestOutputThatIsNoTextIsKeptExactly(t *testing.T) {
+	a := newAgent(t, agent.Config{})
+	result := a.run(shell(`printf '\377\000\303'; printf '\200' >&2`), shell(`printf '\244'`))
+	if got := string(result.Stdout); got != "\xff\x00\xc3\xa4" || result.StdoutTruncated || result.StdoutBytes != 4 {
+		t.Errorf("stdout %q, truncated %v, %d bytes", got, result.StdoutTruncated, result.StdoutBytes)
+	}
+	if got := string(result.Stderr); got != "\x80" || result.StderrTruncated || result.StderrBytes != 1 {
+		t.Errorf("stderr %q, truncated %v, %d bytes", got, result.StderrTruncated, result.StderrBytes)
 	}
 }
 
@@ -113,6 +129,22 @@ func TestAReaderThatFollowsMissesNothing(t *testing.T) {
 	})
 	if err != nil || result.State != wire.Succeeded || total != size {
 		t.Errorf("read %d bytes, state %s, %v", total, result.State, err)
+	}
+}
+
+// Who wants to know which step runs need not take the output.
+func TestStepsCanBeFollowedWithoutTheirOutput(t *testing.T) {
+	a := newAgent(t, agent.Config{})
+	var seen []string
+	follow := func(event wire.Event) { seen = append(seen, fmt.Sprintf("%s %d", event.Type, event.Step)) }
+	ex := a.execution(command("echo", "a"), command("echo", "b"))
+	result, err := a.Run(a.context(), ex, follow, client.WithoutOutput)
+	if err != nil || string(result.Stdout) != "a\nb\n" {
+		t.Fatalf("got %+v, %v", result, err)
+	}
+	want := []string{"started 0", "stepStarted 0", "stepFinished 0", "stepStarted 1", "stepFinished 1", "finished 0"}
+	if diff := cmp.Diff(want, seen); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 

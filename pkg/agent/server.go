@@ -79,7 +79,6 @@ type Server struct {
 	config     Config
 	logger     *slog.Logger
 	instance   string
-	start      time.Time
 	files      *file.Root
 	supervisor *process.Supervisor
 	executions *execution.Registry
@@ -114,7 +113,6 @@ func New(config Config) (*Server, error) {
 		config:     config,
 		logger:     config.Logger,
 		instance:   rand.Text(),
-		start:      time.Now(),
 		files:      files,
 		supervisor: supervisor,
 		executions: execution.NewRegistry(limits),
@@ -202,8 +200,6 @@ func (s *Server) health() wire.Health {
 		ProtocolVersion: wire.ProtocolVersion,
 		Version:         s.config.Version,
 		PodUID:          s.config.PodUID,
-		StartTime:       s.start.UTC(),
-		Running:         s.executions.Running(),
 		Used:            s.executions.Used(),
 		Main:            s.main.status(),
 	}

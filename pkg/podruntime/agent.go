@@ -16,7 +16,7 @@ func CheckAgent(health wire.Health, uid types.UID) error {
 	case health.PodUID != string(uid):
 		return fmt.Errorf("the agent says it is of pod %q", health.PodUID)
 	case health.ProtocolVersion != wire.ProtocolVersion:
-		return fmt.Errorf("the agent speaks protocol version %d, the server %d", health.ProtocolVersion, wire.ProtocolVersion)
+		return fmt.Errorf("the agent, version %s, speaks protocol version %d, the server %d", health.Version, health.ProtocolVersion, wire.ProtocolVersion)
 	case health.Main != nil && health.Main.Error != "":
 		return fmt.Errorf("the template's command cannot be started: %s", health.Main.Error)
 	}

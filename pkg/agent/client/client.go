@@ -136,14 +136,6 @@ func (c *Client) Forget(ctx context.Context, id string) error {
 	return err
 }
 
-// List returns the executions whose outcome the agent still has and those that
-// run. Their outcomes come without output: Attach gives it.
-func (c *Client) List(ctx context.Context) (wire.ExecutionList, error) {
-	var list wire.ExecutionList
-	err := c.do(ctx, request{method: http.MethodGet, path: "/v1/executions"}, &list)
-	return list, err
-}
-
 // Close ends all requests under way with ErrUnreachable, and every later one
 // at once. Executions in the pod go on.
 func (c *Client) Close() {

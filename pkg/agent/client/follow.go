@@ -28,28 +28,43 @@ const (
 // Run posts an execution and calls onEvent for every event, in order, until it
 // has ended; then it returns the outcome, which may be a failure of the steps.
 // An ID that the agent knows is not run again: Run follows what there is. Pings
-// are not passed on. Without onEvent, output costs nothing but what the
-// outcome holds of it.
+// are not passed on. Without onEvent, or with WithoutOutput, output costs
+// nothing but what the outcome holds of it.
 //
 // If the connection breaks, Run takes the stream up again where it broke. If it
 // cannot within the reconnect window, or the agent turns out to be another
 // process than before, returns ErrUnreachable: the execution may have been begun. If
 // the agent refuses it, returns ErrInvalid or ErrTooMany; if its outcome was dropped
 // already, ErrForgotten. When ctx ends, returns its cause; the execution goes on.
-func (c *Client) Run(ctx context.Context, ex wire.Execution, onEvent func(wire.Event)) (wire.ExecutionResult, error) {
+func (c *Client) Run(ctx context.Context, ex wire.Execution, onEvent func(wire.Event), options ...Option) (wire.ExecutionResult, error) {
 	body, err := json.Marshal(ex)
 	if err != nil {
 		return wire.ExecutionResult{}, fmt.Errorf("encoding the execution: %w", err)
 	}
-	return c.follow(ctx, &following{id: ex.ID, body: body, next: 1, onEvent: onEvent})
+	return c.follow(ctx, newFollowing(following{id: ex.ID, body: body, next: 1, onEvent: onEvent}, options))
 }
 
 // Attach follows an execution from the event with sequence number from (1 is
 // the first) until it has ended, as Run does. If the agent does not know it, returns
 // ErrNotFound; if its outcome was dropped, ErrForgotten; if the agent cannot be
 // reached within the reconnect window, ErrUnreachable.
-func (c *Client) Attach(ctx context.Context, id string, from int64, onEvent func(wire.Event)) (wire.ExecutionResult, error) {
-	return c.follow(ctx, &following{id: id, next: max(from, 1), onEvent: onEvent})
+func (c *Client) Attach(ctx context.Context, id string, from int64, onEvent func(wire.Event), options ...Option) (wire.ExecutionResult, error) {
+	return c.follow(ctx, newFollowing(following{id: id, next: max(from, 1), onEvent: onEvent}, options))
+}
+
+// Option changes what Run and Attach ask for.
+type Option func(*following)
+
+// WithoutOutput leaves out events of type EventOutput: onEvent gets the others,
+// a few per step, which show which step runs.
+func WithoutOutput(f *following) { f.quiet = true }
+
+func newFollowing(f following, options []Option) *following {
+	f.quiet = f.onEvent == nil
+	for _, option := range options {
+		option(&f)
+	}
+	return &f
 }
 
 // following is the state of one Run or Attach.
@@ -58,6 +73,8 @@ type following struct {
 	// body is the execution to post, or nil for Attach.
 	body    []byte
 	onEvent func(wire.Event)
+	// quiet says that events of type output are not wanted.
+	quiet bool
 	// next is the sequence number of the next event to ask for.
 	next int64
 	// begun says that the agent has answered with a stream once.
@@ -158,7 +175,7 @@ func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult
 // request returns what to send next.
 func (f *following) request() request {
 	query := url.Values{}
-	if f.onEvent == nil {
+	if f.quiet {
 		query.Set(wire.OutputQuery, wire.OutputNone)
 	}
 	if f.post() {

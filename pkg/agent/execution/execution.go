@@ -3,7 +3,6 @@ package execution
 import (
 	"container/list"
 	"context"
-	"sync"
 	"time"
 
 	"arl.io/arl/pkg/agent/output"
@@ -21,9 +20,6 @@ type Execution struct {
 	// those that have ended (nil if it has not), and what it counts there.
 	place *list.Element
 	size  int
-
-	mu   sync.Mutex
-	done *wire.ExecutionResult
 }
 
 func newExecution(request wire.Execution, stall time.Duration, cancel context.CancelCauseFunc) *Execution {
@@ -46,26 +42,11 @@ func (e *Execution) Cancel(request wire.CancelRequest) {
 	e.cancel(cause)
 }
 
-// finish notes the outcome and tells readers. What is not needed any more is let go.
+// finish records the outcome for readers, and drops what is not needed any more. It is called
+// with Registry.mu held, which guards request from then on.
 func (e *Execution) finish(result wire.ExecutionResult) {
-	e.mu.Lock()
-	e.done = &result
 	e.request = wire.Execution{ID: e.request.ID}
-	e.mu.Unlock()
 	e.log.Mark(wire.Event{Type: wire.EventFinished, Time: time.Now().UTC(), Done: &result})
-}
-
-// status returns the entry of a list.
-func (e *Execution) status() wire.ExecutionStatus {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	status := wire.ExecutionStatus{ID: e.request.ID}
-	if e.done != nil {
-		short := *e.done
-		short.Stdout, short.Stderr = nil, nil
-		status.Done = &short
-	}
-	return status
 }
 
 // stop is the cause of a context that ends an execution or a step.

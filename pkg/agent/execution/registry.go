@@ -8,8 +8,8 @@
 // makes a new ID for each attempt, and forgets an outcome when it has been
 // stored, comes near these bounds.
 //
-// Goroutines: Post starts one an execution, which Close joins. Locks: Registry.mu
-// stands above Execution.mu and the locks of an output.Log. Read registry.go first, then run.go.
+// Goroutines: Post starts one per execution, which Close joins. Locks: Registry.mu
+// stands above the locks of an output.Log. Read registry.go first, then run.go.
 package execution
 
 import (
@@ -18,8 +18,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -52,7 +50,7 @@ type Config struct {
 	Logger     *slog.Logger
 	// Env is the environment of commands before the execution's own.
 	Env []string
-	// Grace is the time between TERM and KILL. Default 500 ms.
+	// Grace is the time between TERM and KILL for an execution that names none. Default 2 s.
 	Grace time.Duration
 	// Linger is what processes that a command left behind get to end by
 	// themselves. It delays only commands that leave something. Default 250 ms.
@@ -70,7 +68,7 @@ type Config struct {
 }
 
 func (c *Config) complete() {
-	setDefault(&c.Grace, 500*time.Millisecond)
+	setDefault(&c.Grace, 2*time.Second)
 	setDefault(&c.Linger, 250*time.Millisecond)
 	setDefault(&c.Stall, output.DefaultStall)
 	setDefault(&c.MaxRunning, 64)
@@ -179,30 +177,6 @@ func (r *Registry) Forget(id string) error {
 	}
 	r.forgetLocked(known)
 	return nil
-}
-
-// List returns all executions that run or whose outcome is kept, by ID. The
-// outcomes come without output.
-func (r *Registry) List() wire.ExecutionList {
-	r.mu.Lock()
-	all := make([]*Execution, 0, len(r.known))
-	for _, each := range r.known {
-		all = append(all, each)
-	}
-	r.mu.Unlock()
-	items := make([]wire.ExecutionStatus, 0, len(all))
-	for _, each := range all {
-		items = append(items, each.status())
-	}
-	slices.SortFunc(items, func(a, b wire.ExecutionStatus) int { return strings.Compare(a.ID, b.ID) })
-	return wire.ExecutionList{Items: items}
-}
-
-// Running returns the number of executions that have not ended.
-func (r *Registry) Running() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.running
 }
 
 // Used says whether an execution was ever begun.

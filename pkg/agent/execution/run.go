@@ -57,7 +57,7 @@ func withTimeout(ctx context.Context, what string, millis int64) (context.Contex
 func (r *runner) all(ctx context.Context) wire.ExecutionResult {
 	begin := time.Now()
 	r.log.Mark(wire.Event{Type: wire.EventStarted, Time: begin.UTC()})
-	result := wire.ExecutionResult{State: wire.Succeeded, StartTime: begin.UTC(), Steps: make([]wire.StepResult, 0, len(r.request.Steps))}
+	result := wire.ExecutionResult{State: wire.Succeeded, Steps: make([]wire.StepResult, 0, len(r.request.Steps))}
 	for i, step := range r.request.Steps {
 		if cause := stopped(ctx); cause != nil && result.State == wire.Succeeded {
 			result.State, result.Reason, result.Message = wire.Failed, cause.reason, cause.message
@@ -74,7 +74,9 @@ func (r *runner) all(ctx context.Context) wire.ExecutionResult {
 			result.ExitCode = done.ExitCode
 		}
 	}
-	result.Stdout, result.Stderr = r.stdout.Bytes(), r.stderr.Bytes()
+	result.Stdout, result.StdoutTruncated = r.stdout.Bytes()
+	result.Stderr, result.StderrTruncated = r.stderr.Bytes()
+	result.StdoutBytes, result.StderrBytes = r.stdout.Total(), r.stderr.Total()
 	result.DurationMicros = time.Since(begin).Microseconds()
 	return result
 }
@@ -157,7 +159,7 @@ func (r *runner) command(ctx context.Context, index int, done *wire.StepResult) 
 		Stdout: stdout,
 		Stderr: stderr,
 		Linger: r.registry.config.Linger,
-		Grace:  r.registry.config.Grace,
+		Grace:  r.grace(),
 	})
 	if err != nil {
 		startFailed(done, err)
@@ -172,6 +174,14 @@ func (r *runner) command(ctx context.Context, index int, done *wire.StepResult) 
 	case result.ExitCode != 0:
 		fail(done, wire.ReasonStepFailed, fmt.Sprintf("the command exited with code %d", result.ExitCode))
 	}
+}
+
+// grace returns the time between TERM and KILL.
+func (r *runner) grace() time.Duration {
+	if r.request.GraceMillis == nil {
+		return r.registry.config.Grace
+	}
+	return time.Duration(*r.request.GraceMillis) * time.Millisecond
 }
 
 // startFailed notes why a command was not started.

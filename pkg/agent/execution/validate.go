@@ -32,6 +32,8 @@ func validate(ex wire.Execution) error {
 		return errors.New("timeoutMillis: must not be negative")
 	case ex.OutputLimitBytes < 0 || ex.OutputLimitBytes > MaxOutputLimit:
 		return fmt.Errorf("outputLimitBytes: must be 0 to %d", MaxOutputLimit)
+	case ex.GraceMillis != nil && (*ex.GraceMillis < 0 || *ex.GraceMillis > wire.MaxGraceMillis):
+		return fmt.Errorf("graceMillis: must be 0 to %d", wire.MaxGraceMillis)
 	case ex.WorkDir != "" && !path.IsAbs(ex.WorkDir):
 		return errors.New("workDir: must be absolute")
 	case strings.ContainsRune(ex.WorkDir, 0):

@@ -1,11 +1,9 @@
 package output
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,54 +12,6 @@ import (
 
 	"arl.io/arl/pkg/agent/wire"
 )
-
-func TestSummary(t *testing.T) {
-	for _, test := range []struct {
-		limit  int
-		writes []string
-		want   string
-	}{
-		{limit: 8, want: ""},
-		{limit: 8, writes: []string{"abc"}, want: "abc"},
-		{limit: 8, writes: []string{"abcdefgh"}, want: "abcdefgh"},
-		{limit: 8, writes: []string{"abc", "de", "fgh"}, want: "abcdefgh"},
-		{limit: 8, writes: []string{"abcdefghi"}, want: "abcd\n[... 1 bytes are missing here ...]\nfghi"},
-		{limit: 8, writes: []string{"a", "bcdef", "ghijk", "l"}, want: "abcd\n[... 4 bytes are missing here ...]\nijkl"},
-		{limit: 7, writes: []string{"abcdefgh", "ijklmnopqrstuvwxyz"}, want: "abc\n[... 19 bytes are missing here ...]\nwxyz"},
-		{limit: 0, writes: []string{"abc"}, want: "\n[... 3 bytes are missing here ...]\n"},
-	} {
-		summary := NewSummary(test.limit)
-		total := 0
-		for _, write := range test.writes {
-			summary.Write([]byte(write))
-			total += len(write)
-		}
-		if got := string(summary.Bytes()); got != test.want {
-			t.Errorf("limit %d, %q: got %q, want %q", test.limit, test.writes, got, test.want)
-		}
-		if summary.Total() != int64(total) {
-			t.Errorf("%q: total %d", test.writes, summary.Total())
-		}
-	}
-}
-
-// However it is cut into writes, the summary is that of the whole.
-func TestSummaryDoesNotDependOnTheWrites(t *testing.T) {
-	whole := []byte(strings.Repeat("0123456789", 30))
-	for limit := range 40 {
-		once := NewSummary(limit)
-		once.Write(whole)
-		for size := 1; size < 60; size += 7 {
-			pieces := NewSummary(limit)
-			for rest := whole; len(rest) > 0; rest = rest[min(size, len(rest)):] {
-				pieces.Write(rest[:min(size, len(rest))])
-			}
-			if !bytes.Equal(once.Bytes(), pieces.Bytes()) {
-				t.Fatalf("limit %d, pieces of %d: got %q, want %q", limit, size, pieces.Bytes(), once.Bytes())
-			}
-		}
-	}
-}
 
 // chunk is an event of output with n bytes.
 func chunk(n int) wire.Event {

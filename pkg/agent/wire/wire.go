@@ -6,14 +6,14 @@
 //
 //	GET    /v1/health                         Health
 //	POST   /v1/executions                     Execution in, Events out (idempotent by ID)
-//	GET    /v1/executions                     ExecutionList
 //	GET    /v1/executions/{id}/events?from=N  Events out, from sequence number N
 //	POST   /v1/executions/{id}/cancel         CancelRequest in
 //	DELETE /v1/executions/{id}                drops the output; the ID stays known
 //
 // A failed request answers with an Error and a 4xx or 5xx status. Every answer
 // names the agent's process in InstanceHeader. A request that answers with
-// Events may ask for none of the output ones: ?output=none.
+// Events may ask for none of the output ones: ?output=none. The others, a few a
+// step, always come: they show which step runs.
 //
 // An execution is one attempt at a whole task, and its ID is the task's UID
 // with the attempt's number. Posting an ID that is known never runs anything
@@ -40,19 +40,24 @@ const (
 	OutputNone  = "none"
 )
 
-// Health tells who answers.
+// TraceVariable is the environment variable that carries a task's trace ID. The
+// server sets it in Execution.Env; the protocol has no field of its own for it.
+const TraceVariable = "ARL_TRACE_ID"
+
+// Health describes the agent that answers.
 type Health struct {
-	ProtocolVersion int       `json:"protocolVersion"`
-	Version         string    `json:"version"`
-	PodUID          string    `json:"podUID"`
-	StartTime       time.Time `json:"startTime"`
-	// Running is the number of executions that have not ended.
-	Running int `json:"running"`
+	ProtocolVersion int `json:"protocolVersion"`
+	// Version is that of the agent's program.
+	Version string `json:"version"`
+	PodUID  string `json:"podUID"`
 	// Used says that the agent has begun an execution, however long ago: the
 	// pod is not as its template made it any more.
 	Used bool `json:"used,omitempty"`
 	// Main is set if the template has a command of its own.
 	Main *MainStatus `json:"main,omitempty"`
+	// Readiness is what the template's probes found. Nil if the agent was given
+	// no probes: the pod is then ready as soon as the agent answers.
+	Readiness *Readiness `json:"readiness,omitempty"`
 }
 
 // MainStatus is the state of the template's own command.
@@ -79,7 +84,15 @@ type Execution struct {
 	// OutputLimitBytes bounds what of each of stdout and stderr of all steps together is
 	// kept for ExecutionResult; the head and the tail are kept. 0 means the agent's own limit.
 	OutputLimitBytes int `json:"outputLimitBytes,omitempty"`
+	// GraceMillis is the time between TERM and KILL, 0 to MaxGraceMillis, when a
+	// step is stopped: by a timeout, a cancellation or the shutdown of the agent. What a
+	// step left running gets the same time when the agent shuts down. 0 means
+	// KILL at once; nil means the agent's own default of 2 s.
+	GraceMillis *int64 `json:"graceMillis,omitempty"`
 }
+
+// MaxGraceMillis bounds Execution.GraceMillis: an hour.
+const MaxGraceMillis = 3_600_000
 
 // Types of a Step; the values of v1alpha1.StepType.
 const (
@@ -173,7 +186,9 @@ type StepResult struct {
 	Message string `json:"message,omitempty"`
 	// ExitCode is 128 plus the signal's number if a signal ended the command.
 	// Nil if no command ran.
-	ExitCode       *int32    `json:"exitCode,omitempty"`
+	ExitCode *int32 `json:"exitCode,omitempty"`
+	// StdoutBytes and StderrBytes count all that the step wrote until its end,
+	// kept or not.
 	StdoutBytes    int64     `json:"stdoutBytes,omitempty"`
 	StderrBytes    int64     `json:"stderrBytes,omitempty"`
 	StartTime      time.Time `json:"startTime,omitzero"`
@@ -189,12 +204,19 @@ type ExecutionResult struct {
 	// ExitCode is that of the step that decided the outcome, or of the last command.
 	ExitCode *int32       `json:"exitCode,omitempty"`
 	Steps    []StepResult `json:"steps"`
-	// Stdout and Stderr are what all steps wrote, one after another: the head
-	// and the tail, with a line between them that says how many bytes are missing.
-	Stdout         []byte    `json:"stdout,omitempty"`
-	Stderr         []byte    `json:"stderr,omitempty"`
-	StartTime      time.Time `json:"startTime"`
-	DurationMicros int64     `json:"durationMicros"`
+	// Stdout and Stderr are the bytes that all steps wrote, one after another,
+	// exactly. Of a stream that is longer than the limit, the head and the tail
+	// are kept, with a line between them that says how many bytes are missing. They are cut at
+	// ends of lines, or between characters of UTF-8 where lines are long.
+	Stdout []byte `json:"stdout,omitempty"`
+	Stderr []byte `json:"stderr,omitempty"`
+	// StdoutBytes and StderrBytes count all that the steps wrote, kept or not.
+	StdoutBytes int64 `json:"stdoutBytes,omitempty"`
+	StderrBytes int64 `json:"stderrBytes,omitempty"`
+	// StdoutTruncated and StderrTruncated say that bytes are missing from Stdout and Stderr.
+	StdoutTruncated bool  `json:"stdoutTruncated,omitempty"`
+	StderrTruncated bool  `json:"stderrTruncated,omitempty"`
+	DurationMicros  int64 `json:"durationMicros"`
 }
 
 // CancelRequest ends an execution: its steps are stopped, the rest are skipped.
@@ -202,17 +224,6 @@ type CancelRequest struct {
 	// Reason is ReasonCancelled or ReasonTimeout.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
-}
-
-// ExecutionList names the executions the agent knows.
-type ExecutionList struct {
-	Items []ExecutionStatus `json:"items"`
-}
-
-// ExecutionStatus is one entry of an ExecutionList.
-type ExecutionStatus struct {
-	ID   string           `json:"id"`
-	Done *ExecutionResult `json:"done,omitempty"`
 }
 
 // Error is the body of a failed request.

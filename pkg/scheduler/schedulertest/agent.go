@@ -28,7 +28,7 @@ func (c Cancelled) Error() string { return c.Message }
 
 // Succeed is the Behaviour of an agent whose commands print their arguments.
 func Succeed(_ context.Context, execution wire.Execution) wire.ExecutionResult {
-	result := wire.ExecutionResult{State: wire.Succeeded, StartTime: time.Now(), DurationMicros: 1000}
+	result := wire.ExecutionResult{State: wire.Succeeded, DurationMicros: 1000}
 	for _, step := range execution.Steps {
 		code := int32(0)
 		result.ExitCode = &code
@@ -41,7 +41,7 @@ func Succeed(_ context.Context, execution wire.Execution) wire.ExecutionResult {
 // Hang is the Behaviour of an agent whose commands end only when they are cancelled.
 func Hang(ctx context.Context, execution wire.Execution) wire.ExecutionResult {
 	<-ctx.Done()
-	result := wire.ExecutionResult{State: wire.Failed, StartTime: time.Now(), Message: context.Cause(ctx).Error()}
+	result := wire.ExecutionResult{State: wire.Failed, Message: context.Cause(ctx).Error()}
 	var cancelled Cancelled
 	if errors.As(context.Cause(ctx), &cancelled) {
 		result.Reason = cancelled.Reason
