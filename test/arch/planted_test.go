@@ -86,7 +86,7 @@ func TestLengthsBite(t *testing.T) {
 		check      func([]source) []string
 		want       int
 	}{
-		{"a long file", file(maxFileLines+1), tooLongFiles, 1},
+		{"a long file", file(maxFileLines + 1), tooLongFiles, 1},
 		{"a file at the limit", file(maxFileLines - 1), tooLongFiles, 0},
 		{"a long function", function(maxFunctionLines + 1), tooLongFunctions, 1},
 		{"a function at the limit", function(maxFunctionLines), tooLongFunctions, 0},
