@@ -27,6 +27,7 @@ type responseWriter struct {
 	buffer   []byte
 	finished bool  // the handler has returned
 	closed   bool  // the client has closed the body
+	expired  error // why the request's context has ended, if it has
 	failure  error // what reading ends with instead of io.EOF
 	wrote    bool  // the header is sent
 }
@@ -38,13 +39,24 @@ const limit = 4 << 20
 // CloseNotify as well, as those of an HTTP/2 server do; watches need Flush.
 var _ responsewriter.CloseNotifierFlusher = (*responseWriter)(nil)
 
-func newResponseWriter(request *http.Request, cancel context.CancelFunc) *responseWriter {
-	w := &responseWriter{header: http.Header{}, started: make(chan struct{}), cancel: cancel, gone: make(chan bool, 1)}
+// newResponseWriter returns the writer for a request. The caller calls release when neither side
+// waits any more.
+func newResponseWriter(request *http.Request, cancel context.CancelFunc) (w *responseWriter, release func() bool) {
+	w = &responseWriter{header: http.Header{}, started: make(chan struct{}), cancel: cancel, gone: make(chan bool, 1)}
 	w.changed = sync.NewCond(&w.mu)
 	w.response = &http.Response{
 		Proto: "HTTP/2.0", ProtoMajor: 2, ContentLength: -1, Request: request, Body: (*body)(w),
 	}
-	return w
+	ctx := request.Context()
+	return w, context.AfterFunc(ctx, func() { w.expire(context.Cause(ctx)) })
+}
+
+// expire ends all waiting on either side, with the reason for which the request's context ended.
+func (w *responseWriter) expire(cause error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.expired = cause
+	w.changed.Broadcast()
 }
 
 // Header implements http.ResponseWriter.
@@ -68,17 +80,20 @@ func (w *responseWriter) writeHeaderLocked(status int) {
 	close(w.started)
 }
 
-// Write implements http.ResponseWriter. If the client has gone, returns
-// io.ErrClosedPipe.
+// Write implements http.ResponseWriter. It waits while more than limit is unread. If the client has
+// closed the body, returns io.ErrClosedPipe; if the request's context has ended, returns its cause.
 func (w *responseWriter) Write(data []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writeHeaderLocked(http.StatusOK)
-	for len(w.buffer) > limit && !w.closed {
+	for len(w.buffer) > limit && !w.closed && w.expired == nil {
 		w.changed.Wait()
 	}
-	if w.closed {
+	switch {
+	case w.closed:
 		return 0, io.ErrClosedPipe
+	case w.expired != nil:
+		return 0, w.expired
 	}
 	w.buffer = append(w.buffer, data...)
 	w.changed.Broadcast()
@@ -117,11 +132,11 @@ func (w *responseWriter) finish() {
 // body is the client's side.
 type body responseWriter
 
-// Read implements io.Reader.
+// Read implements io.Reader. If the request's context ends before the handler has, returns its cause.
 func (b *body) Read(into []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for len(b.buffer) == 0 && !b.finished && !b.closed {
+	for len(b.buffer) == 0 && !b.finished && !b.closed && b.expired == nil {
 		b.changed.Wait()
 	}
 	switch {
@@ -136,6 +151,8 @@ func (b *body) Read(into []byte) (int, error) {
 		return n, nil
 	case b.failure != nil:
 		return 0, b.failure
+	case !b.finished:
+		return 0, b.expired
 	default:
 		return 0, io.EOF
 	}

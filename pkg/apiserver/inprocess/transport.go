@@ -51,9 +51,10 @@ func (t *Transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	ctx, cancel := context.WithCancel(request.Context())
 	inner := incoming(ctx, request)
-	writer := newResponseWriter(request, cancel)
+	writer, release := newResponseWriter(request, cancel)
 	go func() {
 		defer cancel()
+		defer release()
 		defer writer.finish()
 		defer inner.Body.Close()
 		t.handler.ServeHTTP(writer, inner)

@@ -115,6 +115,61 @@ func TestSlowClientHoldsBackAStreamNotTheServer(t *testing.T) {
 	}
 }
 
+// TestEndOfContextEndsBothSides: a handler whose client neither reads nor closes, and a client whose
+// handler does not watch its context, wait no longer than the request's context.
+func TestEndOfContextEndsBothSides(t *testing.T) {
+	cause := errors.New("the caller gave up")
+	do := func(t *testing.T, handler http.HandlerFunc) (*http.Response, context.CancelCauseFunc) {
+		t.Helper()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://server/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		transport := New()
+		transport.Serve(handler)
+		response, err := transport.RoundTrip(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return response, cancel
+	}
+	t.Run("write", func(t *testing.T) {
+		ended := make(chan error, 1)
+		full := make(chan struct{})
+		response, cancel := do(t, func(w http.ResponseWriter, _ *http.Request) {
+			chunk := make([]byte, limit+1)
+			_, err := w.Write(chunk)
+			close(full)
+			for err == nil {
+				_, err = w.Write(chunk)
+			}
+			ended <- err
+		})
+		<-full
+		cancel(cause)
+		if err := <-ended; !errors.Is(err, cause) {
+			t.Errorf("the handler's write ended with %v, want %v", err, cause)
+		}
+		if err := response.Body.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("read", func(t *testing.T) {
+		release := make(chan struct{})
+		defer close(release)
+		response, cancel := do(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.(http.Flusher).Flush()
+			<-release
+		})
+		defer response.Body.Close()
+		cancel(cause)
+		if _, err := io.ReadAll(response.Body); !errors.Is(err, cause) {
+			t.Errorf("the client's read ended with %v, want %v", err, cause)
+		}
+	})
+}
+
 func TestRequestsWaitForTheHandler(t *testing.T) {
 	transport := New()
 	ctx, cancel := context.WithCancel(context.Background())
