@@ -68,10 +68,11 @@ func killMembers(cgroup cgroups.Manager) error {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
 		return fmt.Errorf("listing the pod's processes: %w", err)
 	}
+	var errs []error
 	for _, pid := range pids {
 		if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("ending process %d of the pod: %w", pid, err)
+			errs = append(errs, fmt.Errorf("ending process %d of the pod: %w", pid, err))
 		}
 	}
-	return nil
+	return errors.Join(errs...)
 }

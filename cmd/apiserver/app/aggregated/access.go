@@ -2,6 +2,7 @@ package aggregated
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -119,14 +120,14 @@ func (m *Mode) applyAccess(config *genericapiserver.RecommendedConfig) error {
 // writeKubeconfig writes the kubeconfig for maintenance from within the pod.
 func (m *Mode) writeKubeconfig() error {
 	pairs, err := m.serving.Clients("admin", adminUser, []string{user.SystemPrivilegedGroup})
-	if err != nil {
+	if len(pairs) == 0 {
 		return err
 	}
-	bundle, err := m.serving.Bundle()
-	if err != nil {
-		return err
+	bundle, bundleErr := m.serving.Bundle()
+	if bundleErr != nil {
+		return errors.Join(err, bundleErr)
 	}
 	server := "https://" + net.JoinHostPort(localHost, strconv.Itoa(m.options.Serving.BindPort))
-	_, err = pki.WriteKubeconfig(m.options.DataDir, server, bundle, pairs[0])
-	return err
+	_, writeErr := pki.WriteKubeconfig(m.options.DataDir, server, bundle, pairs[0])
+	return errors.Join(err, writeErr)
 }

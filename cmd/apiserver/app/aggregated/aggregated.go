@@ -134,25 +134,22 @@ func (m *Mode) Whereabouts() []any {
 func (m *Mode) Run(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
-	group.Go(func() { pki.KeepRenewed(ctx, m.clock, m.renew) })
+	group.Go(func() { pki.KeepRenewed(ctx, m.clock, m.renewal()...) })
 	if !m.certificateGiven && m.options.Cluster.PublishCA {
 		group.Go(func() { newPublisher(m.dynamic, m.serving.Bundle, m.clock).run(ctx) })
 	}
 }
 
-// renew makes what nears its end anew. The server notices new files by itself.
-func (m *Mode) renew() error {
-	if err := m.serving.Refresh(); err != nil {
-		return err
+// renewal renews what nears its end. The server notices new files by itself.
+func (m *Mode) renewal() []pki.Step {
+	return []pki.Step{
+		{Name: "the authority of the serving certificate", Do: m.serving.Refresh},
+		{Name: "the serving certificate", Do: func() error {
+			_, err := m.servingPair()
+			return err
+		}},
+		{Name: "the kubeconfig", Do: m.writeKubeconfig},
+		{Name: "the authority that agents trust", Do: m.agents.Refresh},
+		{Name: "the client certificates for agents", Do: m.loadCredentials},
 	}
-	if _, err := m.servingPair(); err != nil {
-		return err
-	}
-	if err := m.writeKubeconfig(); err != nil {
-		return err
-	}
-	if err := m.agents.Refresh(); err != nil {
-		return err
-	}
-	return m.loadCredentials()
 }

@@ -1,9 +1,12 @@
 package aggregated
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -69,25 +72,46 @@ func (m *Mode) agentImage(ctx context.Context) (string, corev1.PullPolicy, error
 		pod.Namespace, pod.Name, container)
 }
 
-// loadCredentials reads what the server shows to agents. Whoever asks for them
-// gets the new ones from then on.
+// loadCredentials reads what the server authenticates with to agents. From then on the runtime uses
+// the new ones. If some cannot be renewed or read, the certificate in use of that authority stays: it
+// is good for a while yet.
 func (m *Mode) loadCredentials() error {
 	authorities, err := m.agents.Bundle()
 	if err != nil {
 		return err
 	}
 	pairs, err := m.agents.Clients("server", serverUser, nil)
-	if err != nil {
-		return err
-	}
+	errs := []error{err}
 	credentials := &kube.Credentials{Authorities: authorities}
 	for _, pair := range pairs {
 		certificate, err := tls.LoadX509KeyPair(pair.CertFile, pair.KeyFile)
 		if err != nil {
-			return fmt.Errorf("load the certificate for agents: %w", err)
+			errs = append(errs, fmt.Errorf("load %s: %w", pair.CertFile, err))
+			continue
 		}
 		credentials.Certificates = append(credentials.Certificates, certificate)
 	}
-	m.credentials.Store(credentials)
-	return nil
+	if err = errors.Join(errs...); err != nil {
+		credentials.Certificates = append(credentials.Certificates, m.stillInUse(credentials.Certificates)...)
+	}
+	if len(credentials.Certificates) > 0 {
+		m.credentials.Store(credentials)
+	}
+	return err
+}
+
+// stillInUse returns the certificates in use by authorities that have none among the given ones.
+func (m *Mode) stillInUse(renewed []tls.Certificate) []tls.Certificate {
+	current := m.credentials.Load()
+	if current == nil {
+		return nil
+	}
+	var kept []tls.Certificate
+	for _, old := range current.Certificates {
+		sameIssuer := func(c tls.Certificate) bool { return bytes.Equal(c.Leaf.RawIssuer, old.Leaf.RawIssuer) }
+		if m.clock.Now().Before(old.Leaf.NotAfter) && !slices.ContainsFunc(renewed, sameIssuer) {
+			kept = append(kept, old)
+		}
+	}
+	return kept
 }

@@ -1,7 +1,9 @@
 package aggregated
 
 import (
+	"crypto/tls"
 	"crypto/x509"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"arl.io/arl/cmd/apiserver/app/options"
+	"arl.io/arl/cmd/apiserver/app/pki"
 )
 
 func TestAgentImage(t *testing.T) {
@@ -70,7 +73,7 @@ func TestCredentialsOutliveAnAuthority(t *testing.T) {
 	for range 25 * 12 {
 		known := m.credentials.Load().Authorities
 		clk.Step(30 * 24 * time.Hour)
-		if err := m.renew(); err != nil {
+		if err := pki.Renew(m.renewal()...); err != nil {
 			t.Fatal(err)
 		}
 		credentials := m.credentials.Load()
@@ -92,5 +95,77 @@ func TestCredentialsOutliveAnAuthority(t *testing.T) {
 	}
 	if len(authorities) < 3 {
 		t.Errorf("in 25 years there were %d authorities", len(authorities))
+	}
+}
+
+// TestRenewalStepsAreIndependent damages the files of one authority after the other: what does not
+// depend on them is renewed all the same, and agents are shown certificates by every authority.
+func TestRenewalStepsAreIndependent(t *testing.T) {
+	for _, damaged := range []string{servingDir, agentsDir} {
+		t.Run(damaged, func(t *testing.T) {
+			o := options.New()
+			o.DataDir = t.TempDir()
+			dir := filepath.Join(o.DataDir, "pki")
+			clk := testclock.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+			m, err := New(o, dir, clk)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := pki.Renew(m.renewal()...); err != nil {
+				t.Fatal(err)
+			}
+			before := m.credentials.Load().Certificates[0].Leaf
+			clk.Step(360 * 24 * time.Hour) // certificates near their end, the authorities do not
+			if err := os.WriteFile(filepath.Join(dir, damaged, "1", "ca.crt"), []byte("damaged"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			err = pki.Renew(m.renewal()...)
+			if err == nil || !strings.Contains(err.Error(), filepath.Join(damaged, "1", "ca.crt")) {
+				t.Errorf("got error %v, want one that names the damaged file", err)
+			}
+			after := m.credentials.Load().Certificates[0].Leaf
+			if !after.NotAfter.After(before.NotAfter) {
+				t.Errorf("the certificate for agents ends on %s as before", after.NotAfter)
+			}
+			pair, err := m.servingPair()
+			if err != nil {
+				t.Fatal(err)
+			}
+			serving, err := tls.LoadX509KeyPair(pair.CertFile, pair.KeyFile)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !serving.Leaf.NotAfter.After(before.NotAfter) {
+				t.Errorf("the serving certificate ends on %s as before", serving.Leaf.NotAfter)
+			}
+		})
+	}
+}
+
+// TestUnreadableCertificateStaysInUse has a certificate's renewal end half way, as on a full disk: what
+// is in use goes on until it expires.
+func TestUnreadableCertificateStaysInUse(t *testing.T) {
+	o := options.New()
+	o.DataDir = t.TempDir()
+	dir := filepath.Join(o.DataDir, "pki")
+	clk := testclock.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
+	m, err := New(o, dir, clk)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := m.credentials.Load().Certificates
+	key := filepath.Join(dir, agentsDir, "1", "server.key")
+	if err := os.Remove(key); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Mkdir(key, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := m.loadCredentials(); err == nil {
+		t.Error("no error says that the certificate cannot be renewed")
+	}
+	after := m.credentials.Load().Certificates
+	if len(after) != len(before) || !after[0].Leaf.Equal(before[0].Leaf) {
+		t.Errorf("%d certificates are in use, want the one of before", len(after))
 	}
 }

@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/client-go/util/cert"
 	"k8s.io/utils/clock"
 )
 
@@ -42,8 +44,9 @@ func OpenRing(dir string, clk clock.PassiveClock) (*Ring, error) {
 	return r, r.Refresh()
 }
 
-// Refresh makes a new authority if the newest nears its end, and forgets those
-// that have expired. To be called now and then.
+// Refresh makes a new authority if the newest nears its end, and forgets those that have expired. It
+// is called once in a while. An authority whose files cannot be read holds up no other: it stays what
+// it was when it was last read, and the error says so.
 func (r *Ring) Refresh() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -51,31 +54,54 @@ func (r *Ring) Refresh() error {
 	if err != nil {
 		return err
 	}
+	var errs []error
 	var valid []*Authority
 	for _, number := range numbers {
-		a, err := Ensure(filepath.Join(r.dir, strconv.Itoa(number)), r.clock)
-		switch {
-		case errors.Is(err, ErrExpired):
-		case err != nil:
-			return err
-		default:
+		a, err := r.read(number)
+		if err != nil && !errors.Is(err, ErrExpired) {
+			errs = append(errs, err)
+		}
+		if a != nil {
 			valid = append(valid, a)
 		}
+	}
+	if len(valid) == 0 && len(errs) > 0 {
+		return errors.Join(errs...) // a new authority would hide that there was one
 	}
 	if len(valid) == 0 || r.clock.Now().Add(replaceBefore).After(valid[0].cert.NotAfter) {
 		next := 1
 		if len(numbers) > 0 {
 			next = numbers[0] + 1
 		}
-		a, err := Ensure(filepath.Join(r.dir, strconv.Itoa(next)), r.clock)
-		if err != nil {
-			return err
+		if a, err := Ensure(r.folder(next), r.clock); err != nil {
+			errs = append(errs, err)
+		} else {
+			valid = slices.Insert(valid, 0, a)
 		}
-		valid = slices.Insert(valid, 0, a)
+	}
+	if len(valid) == 0 {
+		return errors.Join(errs...)
 	}
 	r.authorities = valid
-	return r.writeBundle()
+	return errors.Join(append(errs, r.writeBundle())...)
 }
+
+// read returns an authority as its files have it, or, with the error, as they had it when they could
+// last be read. It returns nil for one that has expired.
+func (r *Ring) read(number int) (*Authority, error) {
+	dir := r.folder(number)
+	a, err := Ensure(dir, r.clock)
+	if err == nil {
+		return a, nil
+	}
+	known := slices.IndexFunc(r.authorities, func(a *Authority) bool { return a.dir == dir })
+	if known < 0 || r.clock.Now().After(r.authorities[known].cert.NotAfter) {
+		return nil, err
+	}
+	return r.authorities[known], err
+}
+
+func (r *Ring) folder(number int) string { return filepath.Join(r.dir, strconv.Itoa(number)) }
 
 // numbers returns the names of the authorities' folders, the greatest first.
 func (r *Ring) numbers() ([]int, error) {
@@ -108,13 +134,13 @@ func (r *Ring) Bundle() ([]byte, error) {
 }
 
 func (r *Ring) writeBundle() error {
-	var bundle []byte
+	var all []*x509.Certificate
 	for _, a := range r.authorities {
-		content, err := os.ReadFile(a.CAFile())
-		if err != nil {
-			return fmt.Errorf("read certificate authority: %w", err)
-		}
-		bundle = append(bundle, content...)
+		all = append(all, a.cert)
+	}
+	bundle, err := cert.EncodeCertificates(all...)
+	if err != nil {
+		return fmt.Errorf("encode certificate authorities: %w", err)
 	}
 	return ReplaceFile(r.BundleFile(), bundle)
 }
@@ -137,18 +163,20 @@ func (r *Ring) ripe() *Authority {
 	return r.authorities[len(r.authorities)-1]
 }
 
-// Clients returns client certificates for a user with groups, one by each
-// authority, the newest first.
+// Clients returns client certificates for a user with groups, one by each authority, the newest
+// first. If some cannot be renewed, returns the others, and an error that says which.
 func (r *Ring) Clients(name, user string, groups []string) ([]Pair, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var pairs []Pair
+	var errs []error
 	for _, a := range r.authorities {
 		pair, err := a.Client(name, user, groups)
 		if err != nil {
-			return nil, err
+			errs = append(errs, fmt.Errorf("client certificate in %s: %w", a.dir, err))
+			continue
 		}
 		pairs = append(pairs, pair)
 	}
-	return pairs, nil
+	return pairs, errors.Join(errs...)
 }

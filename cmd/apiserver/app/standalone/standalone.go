@@ -105,13 +105,13 @@ func (m *Mode) Install(server *genericapiserver.GenericAPIServer) { serveCoreV1(
 // Whereabouts tell where the server is to be found, as keys and values of a log.
 func (m *Mode) Whereabouts() []any { return []any{"address", m.address, "kubeconfig", m.kubeconfig} }
 
-// Run keeps certificates from expiring, until ctx ends.
-func (m *Mode) Run(ctx context.Context) { pki.KeepRenewed(ctx, m.clock, m.renew) }
-
-// renew makes what nears its end anew. The server notices new files by itself.
-func (m *Mode) renew() error {
-	if _, err := m.ca.Serving("serving", servingHosts(m.options.Serving.BindAddress)); err != nil {
-		return err
-	}
-	return m.writeKubeconfig()
+// Run keeps certificates from expiring, until ctx ends. The server notices new files by itself.
+func (m *Mode) Run(ctx context.Context) {
+	pki.KeepRenewed(ctx, m.clock,
+		pki.Step{Name: "the serving certificate", Do: func() error {
+			_, err := m.ca.Serving("serving", servingHosts(m.options.Serving.BindAddress))
+			return err
+		}},
+		pki.Step{Name: "the kubeconfig", Do: m.writeKubeconfig},
+	)
 }
