@@ -247,19 +247,18 @@ func (s *Scheduler) Check(*http.Request) error {
 	return errors.New("the scheduler has not caught up with what is stored, or has ended")
 }
 
-// Reserve takes a free, ready pod for a sandbox that is being created, and
-// returns the status that is to be stored with it. The status is nil if no pod is to be had at once, or
-// other sandboxes come first; then done is not to be used. Otherwise done is to
-// be called exactly once: with the object as stored, or with nil if it was not,
-// which gives the pod back. Sandbox is neither changed nor kept. Reserve
-// never blocks; before Run is ready and after it ends it gives no pod.
-func (s *Scheduler) Reserve(_ context.Context, sandbox *v1alpha1.Sandbox) (status *v1alpha1.SandboxStatus, done func(stored *v1alpha1.Sandbox)) {
+// Reserve takes a free, ready pod for a sandbox that is being created, and returns the status to store
+// with it. The status is nil if no pod is free or other sandboxes come first; then done must not be
+// used. Otherwise done must be called exactly once: with true if the sandbox was stored, or with false
+// if it was not, which gives the pod back. The sandbox is neither changed nor kept. Reserve never
+// blocks; before Run is ready and after it ends it gives no pod.
+func (s *Scheduler) Reserve(_ context.Context, sandbox *v1alpha1.Sandbox) (status *v1alpha1.SandboxStatus, done func(stored bool)) {
 	given, ok := s.ledger.Reserve(sandbox)
 	if !ok {
 		return nil, nil
 	}
 	uid := sandbox.UID
-	done = func(stored *v1alpha1.Sandbox) { s.ledger.Settle(uid, stored != nil) }
+	done = func(stored bool) { s.ledger.Settle(uid, stored) }
 	return bind.Allocated(sandbox, given, s.config.Clock.Now()), done
 }
 

@@ -16,10 +16,9 @@ type Allocator interface {
 	// resourceVersion; it must be neither changed nor kept.
 	//
 	// A status that is not nil is what the stored object will carry, and done
-	// is called exactly once: with the stored object, which is the allocator's
-	// to keep, if it was written; with nil if it was not, which gives the pod
-	// back. Should the storage fail in a way that leaves open which of the two
-	// it was, done gets the object as it would have been written, without a
-	// resourceVersion: one pod is rather lost than given to two.
-	Reserve(ctx context.Context, sandbox *v1alpha1.Sandbox) (status *v1alpha1.SandboxStatus, done func(stored *v1alpha1.Sandbox))
+	// is called exactly once: with true if the object was written, with false
+	// if it was not, which gives the pod back. If the storage fails in a way
+	// that leaves open which of the two it was, done gets true: it is better to
+	// lose one pod than to give it to two sandboxes.
+	Reserve(ctx context.Context, sandbox *v1alpha1.Sandbox) (status *v1alpha1.SandboxStatus, done func(stored bool))
 }

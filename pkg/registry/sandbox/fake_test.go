@@ -22,12 +22,11 @@ type fakeAllocator struct {
 	mu       sync.Mutex
 	idle     int
 	reserved int
-	// outcomes has one entry for each settled reservation: nil for one that
-	// was given back.
-	outcomes []*v1alpha1.Sandbox
+	// outcomes has one entry for each settled reservation.
+	outcomes []outcome
 }
 
-func (a *fakeAllocator) Reserve(_ context.Context, box *v1alpha1.Sandbox) (*v1alpha1.SandboxStatus, func(*v1alpha1.Sandbox)) {
+func (a *fakeAllocator) Reserve(_ context.Context, box *v1alpha1.Sandbox) (*v1alpha1.SandboxStatus, func(bool)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.idle == 0 {
@@ -37,18 +36,24 @@ func (a *fakeAllocator) Reserve(_ context.Context, box *v1alpha1.Sandbox) (*v1al
 	a.reserved++
 	pod := fmt.Sprintf("pod-%d", a.reserved)
 	settled := false
-	return &v1alpha1.SandboxStatus{Phase: v1alpha1.SandboxReady, PodName: pod}, func(stored *v1alpha1.Sandbox) {
+	return &v1alpha1.SandboxStatus{Phase: v1alpha1.SandboxReady, PodName: pod}, func(stored bool) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		if settled {
 			a.t.Errorf("the reservation of %s for %s was settled twice", pod, box.Name)
 		}
 		settled = true
-		if stored == nil {
+		if !stored {
 			a.idle++
 		}
-		a.outcomes = append(a.outcomes, stored)
+		a.outcomes = append(a.outcomes, outcome{Pod: pod, Stored: stored})
 	}
+}
+
+// outcome is what became of the reservation of a pod.
+type outcome struct {
+	Pod    string
+	Stored bool
 }
 
 // fakeStorage holds one object and fails as told.

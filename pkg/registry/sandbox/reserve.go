@@ -123,7 +123,7 @@ func (s *reservingStorage) settle(ctx context.Context, r *reservation, w write) 
 		err := s.Get(ctx, w.key, storage.GetOptions{IgnoreNotFound: true}, found)
 		switch {
 		case err != nil:
-			r.finish(r.bound)
+			r.keep()
 			return w.err
 		case found.UID != r.bound.UID:
 			r.giveBack()
@@ -131,17 +131,17 @@ func (s *reservingStorage) settle(ctx context.Context, r *reservation, w write) 
 		}
 		found.DeepCopyInto(out)
 	}
-	r.finish(out)
+	r.keep()
 	return nil
 }
 
 // reservation is a pod taken for a sandbox whose write is under way, or none.
 type reservation struct {
 	allocator Allocator
-	// bound is the sandbox as it is to be stored, and done how to tell its
-	// fate. Both are nil while there is no pod.
+	// bound is the sandbox with the pod, as it will be stored, and done reports
+	// whether it was. Both are nil while there is no pod.
 	bound *arl.Sandbox
-	done  func(stored *v1alpha1.Sandbox)
+	done  func(stored bool)
 }
 
 // take asks for a pod. It returns the object to store: a copy that has the pod,
@@ -167,24 +167,17 @@ func (r *reservation) take(ctx context.Context, obj runtime.Object) (runtime.Obj
 	return r.bound, nil
 }
 
-// finish keeps the pod for the sandbox.
-func (r *reservation) finish(stored *arl.Sandbox) {
-	kept := &v1alpha1.Sandbox{}
-	if err := v1alpha1.Convert_arl_Sandbox_To_v1alpha1_Sandbox(stored.DeepCopy(), kept, nil); err != nil {
-		// The same types were converted in take: this cannot fail here.
-		panic(fmt.Sprintf("convert stored sandbox: %v", err))
-	}
-	done := r.done
-	r.done, r.bound = nil, nil
-	done(kept)
-}
+// keep leaves the pod to the sandbox, which is stored.
+func (r *reservation) keep() { r.settle(true) }
 
 // giveBack returns the pod, if there is one.
-func (r *reservation) giveBack() {
+func (r *reservation) giveBack() { r.settle(false) }
+
+func (r *reservation) settle(stored bool) {
 	if r.done == nil {
 		return
 	}
 	done := r.done
 	r.done, r.bound = nil, nil
-	done(nil)
+	done(stored)
 }

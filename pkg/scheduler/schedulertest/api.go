@@ -29,7 +29,7 @@ import (
 
 // Reserver is asked for a pod when a sandbox is created, as the registry asks.
 type Reserver interface {
-	Reserve(ctx context.Context, sandbox *v1alpha1.Sandbox) (*v1alpha1.SandboxStatus, func(*v1alpha1.Sandbox))
+	Reserve(ctx context.Context, sandbox *v1alpha1.Sandbox) (*v1alpha1.SandboxStatus, func(stored bool))
 }
 
 // Request is what a Fault is asked about.
@@ -211,19 +211,17 @@ func (a *API) create(action clienttesting.CreateActionImpl) (runtime.Object, err
 		err = apierrors.NewAlreadyExists(groupResource(resource), m.GetName())
 	}
 	if err != nil {
-		done(nil)
+		done(false)
 		return nil, err
 	}
 	a.storeLocked(resource, watch.Added, obj)
-	if sandbox, ok := obj.(*v1alpha1.Sandbox); ok {
-		done(sandbox.DeepCopy())
-	}
+	done(true)
 	return obj.DeepCopyObject(), nil
 }
 
 // reserveLocked asks for a pod for a new sandbox, and gives every kind the
 // status that its registry gives it.
-func (a *API) reserveLocked(obj runtime.Object) (done func(*v1alpha1.Sandbox)) {
+func (a *API) reserveLocked(obj runtime.Object) (done func(stored bool)) {
 	switch obj := obj.(type) {
 	case *v1alpha1.Sandbox:
 		obj.Status = v1alpha1.SandboxStatus{Phase: v1alpha1.SandboxPending}
@@ -239,7 +237,7 @@ func (a *API) reserveLocked(obj runtime.Object) (done func(*v1alpha1.Sandbox)) {
 	case *v1alpha1.WarmPool:
 		obj.Status = v1alpha1.WarmPoolStatus{Phase: v1alpha1.WarmPoolPending}
 	}
-	return func(*v1alpha1.Sandbox) {}
+	return func(bool) {}
 }
 
 func (a *API) update(action clienttesting.UpdateActionImpl) (runtime.Object, error) {

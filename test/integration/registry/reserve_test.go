@@ -18,15 +18,14 @@ import (
 
 // allocator gives out pods in the order they came free.
 type allocator struct {
-	mu       sync.Mutex
-	idle     []string
-	asked    int
-	boundTo  map[string]string // pod to sandbox
-	versions map[string]string // sandbox to the resourceVersion it was stored at
+	mu      sync.Mutex
+	idle    []string
+	asked   int
+	boundTo map[string]string // pod to sandbox
 }
 
 func newAllocator(pods int) *allocator {
-	a := &allocator{boundTo: map[string]string{}, versions: map[string]string{}}
+	a := &allocator{boundTo: map[string]string{}}
 	for i := range pods {
 		a.idle = append(a.idle, fmt.Sprintf("pod-%d", i))
 	}
@@ -34,7 +33,7 @@ func newAllocator(pods int) *allocator {
 }
 
 // Reserve implements the registry's Allocator.
-func (a *allocator) Reserve(_ context.Context, box *v1alpha1.Sandbox) (*v1alpha1.SandboxStatus, func(*v1alpha1.Sandbox)) {
+func (a *allocator) Reserve(_ context.Context, box *v1alpha1.Sandbox) (*v1alpha1.SandboxStatus, func(bool)) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.asked++
@@ -46,15 +45,15 @@ func (a *allocator) Reserve(_ context.Context, box *v1alpha1.Sandbox) (*v1alpha1
 	status := &v1alpha1.SandboxStatus{
 		ObservedGeneration: box.Generation, Phase: v1alpha1.SandboxReady, PodName: pod, Reason: v1alpha1.SandboxReasonPodAllocated,
 	}
-	return status, func(stored *v1alpha1.Sandbox) {
+	name := box.Name
+	return status, func(stored bool) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		if stored == nil {
+		if !stored {
 			a.idle = append(a.idle, pod)
 			return
 		}
-		a.boundTo[pod] = stored.Name
-		a.versions[stored.Name] = stored.ResourceVersion
+		a.boundTo[pod] = name
 	}
 }
 
@@ -92,8 +91,8 @@ func TestCreateIsReadyAtOnce(t *testing.T) {
 			if diff := cmp.Diff(got, stored); diff != "" {
 				t.Errorf("the answer is not what was stored (-answer +stored):\n%s", diff)
 			}
-			if pods.boundTo["pod-0"] != "a" || pods.versions["a"] != got.ResourceVersion {
-				t.Errorf("the allocator was told %v at %v", pods.boundTo, pods.versions)
+			if pods.boundTo["pod-0"] != "a" {
+				t.Errorf("the allocator has %v", pods.boundTo)
 			}
 		})
 	}
