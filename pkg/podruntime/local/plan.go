@@ -39,6 +39,8 @@ type plan struct {
 	user, group *int64
 	nonRoot     bool
 	groups      []int64
+	// capabilities are those of root in the container, as the kernel names them.
+	capabilities []string
 
 	hostname    string
 	hostAliases []corev1.HostAlias
@@ -158,7 +160,7 @@ func (p *plan) readUser(at string, pod *corev1.PodSecurityContext, container *co
 		p.nonRoot = pod.RunAsNonRoot != nil && *pod.RunAsNonRoot
 	}
 	if container == nil {
-		return nil
+		return p.readCapabilities(at, nil)
 	}
 	at += ".securityContext"
 	if err := containerSecurityFields.check(at, *container); err != nil {
@@ -166,12 +168,6 @@ func (p *plan) readUser(at string, pod *corev1.PodSecurityContext, container *co
 	}
 	if err := checkProfiles(at, container.SeccompProfile, container.AppArmorProfile); err != nil {
 		return err
-	}
-	if container.Capabilities != nil && len(container.Capabilities.Add) > 0 {
-		return invalid(at+".capabilities.add", "is not supported by the local runtime; a container has few capabilities, and no more")
-	}
-	if container.Capabilities != nil && len(container.Capabilities.Drop) > 0 {
-		return invalid(at+".capabilities.drop", "is not supported by the local runtime; a container has few capabilities as it is")
 	}
 	if container.RunAsUser != nil {
 		p.user = container.RunAsUser
@@ -182,7 +178,7 @@ func (p *plan) readUser(at string, pod *corev1.PodSecurityContext, container *co
 	if container.RunAsNonRoot != nil {
 		p.nonRoot = *container.RunAsNonRoot
 	}
-	return nil
+	return p.readCapabilities(at, container.Capabilities)
 }
 
 func (p *plan) readVolumes(at string, volumes []corev1.Volume, mounts []corev1.VolumeMount) error {

@@ -82,7 +82,7 @@ var unsupportedTests = []struct {
 	{"containers[0].securityContext.readOnlyRootFilesystem", func(p *corev1.PodSpec) {
 		first(p).SecurityContext = &corev1.SecurityContext{ReadOnlyRootFilesystem: ptr.To(true)}
 	}},
-	{"containers[0].securityContext.capabilities.add", func(p *corev1.PodSpec) {
+	{"containers[0].securityContext.capabilities.add[0]", func(p *corev1.PodSpec) {
 		first(p).SecurityContext = &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}
 	}},
 	{"containers[0].env[0].valueFrom", func(p *corev1.PodSpec) {

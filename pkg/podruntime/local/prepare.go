@@ -20,7 +20,7 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 	spec := launch.Spec{
 		ID: string(uid), StatePath: r.podPath(uid, processName), IDs: r.machine.ids, Rootless: r.machine.rootless,
 		Hostname: plan.hostname, Dir: plan.dirOf(source.Config),
-		UID: as.uid, GID: as.gid, Groups: as.groups, Env: plan.environment(source.Config, as), Cgroup: plan.cgroup,
+		UID: as.uid, GID: as.gid, Groups: as.groups, Capabilities: plan.capabilities, Env: plan.environment(source.Config, as), Cgroup: plan.cgroup,
 		Args: []string{agentTarget, "serve", "--listen-fd", strconv.Itoa(launch.ListenFD),
 			"--pod-uid", string(uid), "--work-dir", plan.workDir, "--"},
 		Mounts: []launch.Mount{{Source: r.config.AgentPath, Target: agentTarget, ReadOnly: true}},

@@ -99,9 +99,7 @@ func TestBuild(t *testing.T) {
 				},
 				Resources:                corev1.ResourceRequirements{Limits: limits},
 				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-				SecurityContext: &corev1.SecurityContext{
-					AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-				},
+				SecurityContext:          &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false)},
 			}, {Name: "sidecar", Image: "old"}},
 		},
 	}

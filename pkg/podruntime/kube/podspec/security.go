@@ -11,16 +11,20 @@ import (
 // the one that distroless images have.
 const setupUser = 65532
 
-// secure fills in the settings of the restricted pod security standard where
-// the template says nothing: RuntimeDefault for seccomp, no way to gain privileges,
-// no capabilities. What it says stands, setting by setting.
+// secure fills in security settings where the template is silent: RuntimeDefault for seccomp and no
+// way to gain privileges. What the template says stands, setting by setting.
 //
-// One setting of the standard is left out unless asked for by nonRoot: runAsNonRoot.
-// Most images that agents work in run as root, and an image's user is known
-// to the node alone, so such a default would have their pods accepted and then never
-// started. A namespace that enforces the standard refuses the pod at once instead, with
-// a message that names the field, and the template sets it, with runAsUser if
-// the image needs that.
+// Capabilities depend on the user. A container that the template has run as another user than root
+// gets none: it could not use them, and the restricted pod security standard wants them dropped. Any
+// other container keeps the container runtime's default set, without which root cannot install
+// packages or change owners. Once the template has a capabilities field, it alone decides: an empty
+// one keeps the default set for any user. Whether its lists are empty or missing never matters,
+// because protobuf cannot store the difference.
+//
+// runAsNonRoot is set only if nonRoot asks for it. Most images that agents work in run as root, and
+// only the node knows an image's user: with such a default the API server would accept their pods
+// and the node would never start them. A namespace that enforces the restricted standard refuses the
+// pod at once, with a message that names the field.
 func secure(spec *corev1.PodSpec, executor *corev1.Container, nonRoot bool) {
 	if spec.SecurityContext == nil {
 		spec.SecurityContext = &corev1.PodSecurityContext{}
@@ -41,11 +45,8 @@ func secure(spec *corev1.PodSpec, executor *corev1.Container, nonRoot bool) {
 	if own.AllowPrivilegeEscalation == nil && !addsSysAdmin(own.Capabilities) {
 		own.AllowPrivilegeEscalation = ptr.To(false)
 	}
-	if own.Capabilities == nil {
-		own.Capabilities = &corev1.Capabilities{}
-	}
-	if own.Capabilities.Drop == nil {
-		own.Capabilities.Drop = []corev1.Capability{"ALL"}
+	if own.Capabilities == nil && runsAsOther(spec, executor) {
+		own.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}}
 	}
 }
 

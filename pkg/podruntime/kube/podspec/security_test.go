@@ -1,22 +1,29 @@
 package podspec
 
 import (
+	"encoding/json"
 	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
+
+	"arl.io/arl/pkg/podruntime"
 )
 
-// restricted is what a container gets whose template says nothing.
-var restricted = &corev1.SecurityContext{
-	AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
-}
+// standard is what a container gets whose template says nothing; restricted is what it gets whose
+// template asks for another user than root.
+var (
+	standard   = &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false)}
+	restricted = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: ptr.To(false), Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+	}
+)
 
-// with returns restricted with a change.
+// with returns standard with a change.
 func with(change func(*corev1.SecurityContext)) *corev1.SecurityContext {
-	changed := restricted.DeepCopy()
+	changed := standard.DeepCopy()
 	change(changed)
 	return changed
 }
@@ -35,22 +42,30 @@ func TestSecurity(t *testing.T) {
 		wantPod *corev1.PodSecurityContext
 		wantOwn *corev1.SecurityContext
 	}{
-		{name: "nothing said", wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault}, wantOwn: restricted},
+		{name: "nothing said", wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault}, wantOwn: standard},
 		{
 			name: "nothing said, root not wanted", nonRoot: true,
 			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) { s.RunAsNonRoot = ptr.To(true) }),
+			wantOwn: with(func(s *corev1.SecurityContext) {
+				s.RunAsNonRoot, s.Capabilities = ptr.To(true), restricted.Capabilities
+			}),
 		},
 		{
 			name: "root asked for, root not wanted", nonRoot: true,
 			pod:     &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0)},
 			wantPod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0), SeccompProfile: runtimeDefault},
+			wantOwn: standard,
+		},
+		{
+			name:    "another user, as the restricted standard wants",
+			pod:     &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true)},
+			wantPod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true), SeccompProfile: runtimeDefault},
 			wantOwn: restricted,
 		},
 		{
 			name:    "own seccomp profile",
 			pod:     &corev1.PodSecurityContext{SeccompProfile: unconfined},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: unconfined}, wantOwn: restricted,
+			wantPod: &corev1.PodSecurityContext{SeccompProfile: unconfined}, wantOwn: standard,
 		},
 		{
 			name:    "privileged",
@@ -64,24 +79,26 @@ func TestSecurity(t *testing.T) {
 			wantOwn: with(func(s *corev1.SecurityContext) { s.AllowPrivilegeEscalation = ptr.To(true) }),
 		},
 		{
-			name:    "one capability added",
-			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"CHOWN"}}},
+			name:    "widened",
+			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}},
 			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) { s.Capabilities.Add = []corev1.Capability{"CHOWN"} }),
+			wantOwn: with(func(s *corev1.SecurityContext) {
+				s.Capabilities = &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}
+			}),
+		},
+		{
+			name:    "narrowed",
+			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"NET_RAW"}}},
+			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
+			wantOwn: with(func(s *corev1.SecurityContext) {
+				s.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"NET_RAW"}}
+			}),
 		},
 		{
 			name:    "a capability that rules out a default",
 			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}},
 			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) {
-				s.Capabilities.Add, s.AllowPrivilegeEscalation = []corev1.Capability{"SYS_ADMIN"}, nil
-			}),
-		},
-		{
-			name:    "no capability dropped, on purpose",
-			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{}}},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) { s.Capabilities.Drop = []corev1.Capability{} }),
+			wantOwn: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -138,5 +155,46 @@ func TestWorkDirOfOtherUsers(t *testing.T) {
 				t.Errorf("a volume for the work directory: %v, want %v", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestCapabilitiesSurviveStorage has the storage encode and decode a template: what the pod gets must
+// not depend on a difference that an encoding loses, such as an empty list and none.
+func TestCapabilitiesSurviveStorage(t *testing.T) {
+	for _, wanted := range []*corev1.Capabilities{
+		nil, {}, {Drop: []corev1.Capability{}}, {Add: []corev1.Capability{}, Drop: []corev1.Capability{}},
+		{Drop: []corev1.Capability{"ALL"}, Add: []corev1.Capability{"CHOWN"}},
+	} {
+		for _, user := range []*int64{nil, ptr.To[int64](0), ptr.To[int64](1000)} {
+			spec := specOf(corev1.Container{Name: "a", Image: "i", SecurityContext: &corev1.SecurityContext{RunAsUser: user, Capabilities: wanted}})
+			want := podruntime.Capabilities(build(t, spec).Spec.Containers[0].SecurityContext.Capabilities)
+			for name, transcode := range map[string]func(from, to *corev1.PodTemplateSpec) error{
+				"JSON": func(from, to *corev1.PodTemplateSpec) error {
+					data, err := json.Marshal(from)
+					if err != nil {
+						return err
+					}
+					return json.Unmarshal(data, to)
+				},
+				"protobuf": func(from, to *corev1.PodTemplateSpec) error {
+					data, err := from.Marshal()
+					if err != nil {
+						return err
+					}
+					return to.Unmarshal(data)
+				},
+			} {
+				stored := &corev1.PodTemplateSpec{}
+				if err := transcode(spec.Template, stored); err != nil {
+					t.Fatal(err)
+				}
+				after := spec
+				after.Template = stored
+				got := podruntime.Capabilities(build(t, after).Spec.Containers[0].SecurityContext.Capabilities)
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("%+v of user %v changes in %s: -want +got:\n%s", wanted, user, name, diff)
+				}
+			}
+		}
 	}
 }

@@ -15,13 +15,6 @@ import (
 // CPUPeriodMicros is the period of Cgroup.CPUQuotaMicros, the kernel's own default.
 const CPUPeriodMicros = 100_000
 
-// capabilities of processes of user 0 in the container. They hold in the
-// container's user namespace, not on the machine.
-var capabilities = []string{
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL", "CAP_NET_BIND_SERVICE",
-	"CAP_SETFCAP", "CAP_SETGID", "CAP_SETPCAP", "CAP_SETUID", "CAP_SYS_CHROOT",
-}
-
 // maskedPaths tell of the machine what a container has no use for.
 var maskedPaths = []string{
 	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -50,7 +43,7 @@ func containerConfig(spec *Spec, rootfs string) *configs.Config {
 		Cgroups:         CgroupConfig(spec.ID, spec.Cgroup),
 		// No set is ambient: a process that is not root has no capability at all.
 		Capabilities: &configs.Capabilities{
-			Bounding: capabilities, Effective: capabilities, Permitted: capabilities,
+			Bounding: spec.Capabilities, Effective: spec.Capabilities, Permitted: spec.Capabilities,
 		},
 	}
 	if !spec.Rootless {

@@ -28,6 +28,9 @@ type Spec struct {
 	UID    int    `json:"uid"`
 	GID    int    `json:"gid"`
 	Groups []int  `json:"groups,omitempty"`
+	// Capabilities of processes of user 0, as the kernel names them. They hold in the container's user
+	// namespace, not on the machine. Other users have none.
+	Capabilities []string `json:"capabilities,omitempty"`
 
 	Cgroup Cgroup `json:"cgroup"`
 }
