@@ -4,6 +4,7 @@
 //	arl-agent serve [flags] [-- COMMAND ARGS...]
 //	arl-agent copy DEST
 //	arl-agent prepare [flags] DIR
+//	arl-agent workdir [flags] WORKDIR VOLUME
 //	arl-agent --version
 package main
 
@@ -24,9 +25,10 @@ Usage:
   arl-agent serve [flags] [-- COMMAND ARGS...]   serve, and run COMMAND beneath it
   arl-agent copy DEST                            copy this program to DEST, a file or a directory
   arl-agent prepare [flags] DIR                  copy this program to DIR, with a new key and certificate
+  arl-agent workdir [flags] WORKDIR VOLUME       make directories in VOLUME that stand in for WORKDIR and HOME
   arl-agent --version                            print the version
 
-Run "arl-agent serve --help" or "arl-agent prepare --help" for the flags.
+Run "arl-agent serve --help", "arl-agent prepare --help" or "arl-agent workdir --help" for the flags.
 `
 
 // errUsage says that the command line is wrong; what is wrong was printed.
@@ -62,6 +64,8 @@ func run(args []string, stdout, stderr io.Writer) error {
 		return copySelf(args[1])
 	case "prepare":
 		return prepare(args[1:], stderr)
+	case "workdir":
+		return workdir(args[1:], stderr)
 	case "version", "--version", "-version":
 		_, err := fmt.Fprintln(stdout, version)
 		return err

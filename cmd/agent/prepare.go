@@ -51,6 +51,10 @@ func prepare(args []string, stderr io.Writer) error {
 	if err := copySelf(filepath.Join(dir, wire.AgentFile)); err != nil {
 		return err
 	}
+	// A place to mount on: the directory is read-only to whoever mounts there.
+	if err := os.MkdirAll(filepath.Join(dir, wire.HomeSubPath), 0o755); err != nil {
+		return fmt.Errorf("preparing %s: %w", dir, err)
+	}
 	identity, err := makeIdentity(dir)
 	if err == nil {
 		err = publish(filepath.Join(dir, wire.ClientCAFile), authorities)

@@ -23,6 +23,7 @@ type serveOptions struct {
 	tls        tlsOptions
 	podUID     string
 	workDir    string
+	home       string
 	root       string
 	stopGrace  time.Duration
 	logLevel   slog.Level
@@ -43,6 +44,7 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	flags.StringVar(&options.tls.clientCA, "client-ca", "", "`file` with the certificate authorities of clients, PEM; others are refused")
 	flags.StringVar(&options.podUID, "pod-uid", "", "`UID` of the pod, told to clients")
 	flags.StringVar(&options.workDir, "work-dir", "", "`directory` to make at start, absolute")
+	flags.StringVar(&options.home, "home", "", "`directory` for HOME where the user cannot write in that of the image; HOME is left alone without it")
 	flags.StringVar(&options.root, "root", "/", "`directory` outside of which no file step writes")
 	flags.DurationVar(&options.stopGrace, "stop-grace", 5*time.Second, "`time` between TERM and KILL for COMMAND at shutdown")
 	flags.TextVar(&options.logLevel, "log-level", slog.LevelInfo, "least `level` of messages: debug, info, warn or error")
@@ -77,6 +79,11 @@ func serve(args []string, stderr io.Writer) error {
 	listeners, err := options.listen()
 	if err != nil {
 		return err
+	}
+	if options.home != "" {
+		if err := settleHome(options.home, options.workDir); err != nil {
+			return err
+		}
 	}
 	// Whatever else was inherited is not for the commands that are run here.
 	if err := closeOnExec(); err != nil {

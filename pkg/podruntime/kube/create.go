@@ -46,7 +46,7 @@ func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.
 	}
 	wanted, err := podspec.Build(spec, podspec.Agent{
 		Image: r.config.Image, PullPolicy: r.config.PullPolicy, Port: r.config.Port,
-		ClientCA: credentials.Authorities, NonRoot: r.config.NonRoot,
+		ClientCA: credentials.Authorities, NonRoot: r.config.NonRoot, OwnWorkDir: r.ownsWorkDir(spec),
 	})
 	if err != nil {
 		return podruntime.Pod{}, err

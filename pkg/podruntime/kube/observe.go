@@ -114,6 +114,7 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 		status.Key = p.status.Key
 	}
 	p.status = status
+	r.learnWorkDirLocked(p.pod, status)
 	p.stuck.follow(status.Unprepared, r.config.Clock.Now())
 	if status.Running && !ran {
 		p.runsSince = r.config.Clock.Now()

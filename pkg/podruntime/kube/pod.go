@@ -71,6 +71,9 @@ func (r *Runtime) changeLocked(p *pod, to podruntime.Pod) {
 
 // failLocked makes a pod Failed for good.
 func (r *Runtime) failLocked(p *pod, reason, message string) {
+	if p.pod.Phase == podruntime.Starting {
+		delete(r.workDirs, templateOf(p.pod))
+	}
 	p.disconnectLocked()
 	to := p.pod
 	to.Phase, to.Reason, to.Message = podruntime.Failed, reason, message

@@ -40,6 +40,8 @@ type Runtime struct {
 	listed   bool
 	settled  chan struct{}
 	complete bool
+	// workDirs are the templates whose user is known to need no volume for the work directory.
+	workDirs map[templateKey]struct{}
 }
 
 type runState int
@@ -63,6 +65,8 @@ func New(config Config) (*Runtime, error) {
 		wake:    make(chan struct{}, 1),
 		pods:    map[podruntime.Key]*pod{},
 		settled: make(chan struct{}),
+
+		workDirs: map[templateKey]struct{}{},
 	}, nil
 }
 

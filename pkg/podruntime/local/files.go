@@ -61,29 +61,10 @@ func (f *podFiles) furnish(plan *plan, as account) error {
 			return err
 		}
 	}
+	if err := f.ensure(homeTarget, owned{0o700, root + as.uid, root + as.gid}); err != nil {
+		return err
+	}
 	return f.ensureWorkDir(plan.workDir, owned{0o755, root + as.uid, root + as.gid})
-}
-
-// ensureWorkDir sees that the container has the directory where steps run, and
-// that it can be written: where the machine's own shows, which is to be read
-// only, it is covered by an empty one.
-func (f *podFiles) ensureWorkDir(dir string, as owned) error {
-	l, rel, err := f.locate(dir)
-	if err != nil {
-		return err
-	}
-	if l.upper != "" {
-		return f.ensure(dir, as)
-	}
-	if info, err := os.Lstat(filepath.Join(l.lower, rel)); err != nil || !info.IsDir() {
-		return f.ensure(dir, as) // which says what is wrong
-	}
-	fresh := filepath.Join(f.dir, "host-workdir")
-	if err := f.mkdir(fresh, as.mode, as.uid, as.gid); err != nil {
-		return err
-	}
-	f.mounts = append(f.mounts, launch.Mount{Source: fresh, Target: dir})
-	return nil
 }
 
 func hostsFile(plan *plan) string {

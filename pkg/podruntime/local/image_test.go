@@ -48,28 +48,44 @@ var helperBinary = sync.OnceValues(func() ([]byte, error) {
 // tinyImage has the helper, a user and little else: no shell, no /tmp, no /etc/hosts.
 func tinyImage(t *testing.T) v1.Image {
 	t.Helper()
+	return imageOf(t, v1.Config{
+		Env: []string{"FROM_IMAGE=image", "BOTH=image"}, User: "worker", WorkingDir: "/home/worker",
+		Entrypoint: []string{"/helper"}, Cmd: []string{"whoami"},
+	})
+}
+
+// entry is a file of an image.
+type entry struct {
+	tar.Header
+	text string
+}
+
+// imageOf has the helper, a user and some more entries.
+func imageOf(t *testing.T, config v1.Config, more ...entry) v1.Image {
+	t.Helper()
 	helper, err := helperBinary()
 	if err != nil {
 		t.Fatalf("building the helper: %v", err)
 	}
 	var buf bytes.Buffer
 	w := tar.NewWriter(&buf)
-	add := func(header tar.Header, text []byte) {
-		header.Size = int64(len(text))
-		if err := w.WriteHeader(&header); err != nil {
+	for _, e := range append([]entry{
+		{tar.Header{Typeflag: tar.TypeReg, Name: "helper", Mode: 0o755}, string(helper)},
+		{tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644},
+			"root:x:0:0:root:/root:/helper\nworker:x:1000:1001:worker:/home/worker:/helper\n"},
+		{tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, "root:x:0:\nworkers:x:1001:worker\n"},
+		{tar.Header{Typeflag: tar.TypeReg, Name: "mine", Mode: 0o600, Uid: 1000, Gid: 1001}, "worker's own\n"},
+		{tar.Header{Typeflag: tar.TypeDir, Name: "home/worker", Mode: 0o700, Uid: 1000, Gid: 1001}, ""},
+		{tar.Header{Typeflag: tar.TypeSymlink, Name: "link", Linkname: "/home/worker"}, ""},
+	}, more...) {
+		e.Size = int64(len(e.text))
+		if err := w.WriteHeader(&e.Header); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Write(text); err != nil {
+		if _, err := io.WriteString(w, e.text); err != nil {
 			t.Fatal(err)
 		}
 	}
-	add(tar.Header{Typeflag: tar.TypeReg, Name: "helper", Mode: 0o755}, helper)
-	add(tar.Header{Typeflag: tar.TypeReg, Name: "etc/passwd", Mode: 0o644},
-		[]byte("root:x:0:0:root:/root:/helper\nworker:x:1000:1001:worker:/home/worker:/helper\n"))
-	add(tar.Header{Typeflag: tar.TypeReg, Name: "etc/group", Mode: 0o644}, []byte("root:x:0:\nworkers:x:1001:worker\n"))
-	add(tar.Header{Typeflag: tar.TypeReg, Name: "mine", Mode: 0o600, Uid: 1000, Gid: 1001}, []byte("worker's own\n"))
-	add(tar.Header{Typeflag: tar.TypeDir, Name: "home/worker", Mode: 0o700, Uid: 1000, Gid: 1001}, nil)
-	add(tar.Header{Typeflag: tar.TypeSymlink, Name: "link", Linkname: "/home/worker"}, nil)
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,11 +97,7 @@ func tinyImage(t *testing.T) v1.Image {
 	if err != nil {
 		t.Fatal(err)
 	}
-	image, err = mutate.Config(image, v1.Config{
-		Env: []string{"FROM_IMAGE=image", "BOTH=image"}, User: "worker", WorkingDir: "/home/worker",
-		Entrypoint: []string{"/helper"}, Cmd: []string{"whoami"},
-	})
-	if err != nil {
+	if image, err = mutate.Config(image, config); err != nil {
 		t.Fatal(err)
 	}
 	return image

@@ -20,6 +20,9 @@ const hostImage = "host"
 // agentTarget is where the agent lies in a container.
 const agentTarget = "/.arl/agent"
 
+// homeTarget is where a user finds a home if the image has none for it.
+const homeTarget = "/.arl/home"
+
 // minCPUQuotaMicros is the least quota that the kernel takes.
 const minCPUQuotaMicros = 1000
 

@@ -4,7 +4,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
 
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
@@ -22,10 +25,13 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 		Hostname: plan.hostname, Dir: plan.dirOf(source.Config),
 		UID: as.uid, GID: as.gid, Groups: as.groups, Capabilities: plan.capabilities, Env: plan.environment(source.Config, as), Cgroup: plan.cgroup,
 		Args: []string{agentTarget, "serve", "--listen-fd", strconv.Itoa(launch.ListenFD),
-			"--pod-uid", string(uid), "--work-dir", plan.workDir, "--"},
+			"--pod-uid", string(uid), "--work-dir", plan.workDir},
 		Mounts: []launch.Mount{{Source: r.config.AgentPath, Target: agentTarget, ReadOnly: true}},
 	}
-	spec.Args = append(spec.Args, plan.commandOf(source.Config)...)
+	if !slices.ContainsFunc(plan.env, func(v corev1.EnvVar) bool { return v.Name == "HOME" }) {
+		spec.Args = append(spec.Args, "--home", homeTarget)
+	}
+	spec.Args = append(append(spec.Args, "--"), plan.commandOf(source.Config)...)
 	files := &podFiles{dir: r.podDir(uid), ids: r.machine.ids, keepOwners: !r.machine.rootless}
 	if plan.host {
 		err = files.addHost(r.config.Dir)

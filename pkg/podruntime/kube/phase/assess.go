@@ -33,6 +33,9 @@ type State struct {
 	Key []byte
 	// Running says that the executor runs.
 	Running bool
+	// OwnWorkDir says that the executor's user has a work directory and a home without a volume for
+	// them: the init container that makes the volume has reported so, or the pod runs without one.
+	OwnWorkDir bool
 	// Unprepared says that the node has yet to set up the pod's volumes and
 	// network. What keeps it from that, it writes into events and not into the status.
 	Unprepared bool
@@ -72,6 +75,7 @@ func Assess(pod *corev1.Pod) State {
 		IP: pod.Status.PodIP, NodeName: pod.Spec.NodeName, Port: podspec.AgentPort(pod), Key: agentKey(pod),
 		Running: executor != nil && executor.State.Running != nil,
 	}
+	state.OwnWorkDir = ownWorkDir(pod, state.Running)
 	state.Unprepared = pod.Spec.NodeName != "" && is(pod, corev1.PodReadyToStartContainers, corev1.ConditionFalse)
 	state.Doubtful = state.Running && is(pod, corev1.ContainersReady, corev1.ConditionTrue) && is(pod, corev1.PodReady, corev1.ConditionFalse)
 	for _, judge := range []func(*corev1.Pod, *corev1.ContainerStatus) *verdict{
@@ -120,6 +124,28 @@ func agentKey(pod *corev1.Pod) []byte {
 		return nil
 	}
 	return identity.PublicKeySHA256
+}
+
+// ownWorkDir reads State.OwnWorkDir.
+func ownWorkDir(pod *corev1.Pod, running bool) bool {
+	setup := statusOf(pod.Status.InitContainerStatuses, podspec.WorkDirContainer)
+	if setup == nil {
+		return running
+	}
+	if setup.State.Terminated == nil || setup.State.Terminated.ExitCode != 0 {
+		return false
+	}
+	var report wire.WorkDirReport
+	return json.Unmarshal([]byte(setup.State.Terminated.Message), &report) == nil && report.OwnWorkDir
+}
+
+// nameOf returns the container that a status is of, for users: the one that makes the executor's work
+// directory has the executor's image and user, so what is wrong with it is wrong with the executor.
+func nameOf(pod *corev1.Pod, status *corev1.ContainerStatus) string {
+	if status.Name == podspec.WorkDirContainer {
+		return podspec.Executor(pod)
+	}
+	return status.Name
 }
 
 // deleted judges a pod that is being taken away. Its agent stops what runs as
@@ -238,16 +264,16 @@ func lastWords(message string) string {
 func waiting(pod *corev1.Pod, _ *corev1.ContainerStatus) *verdict {
 	for _, statuses := range [][]corev1.ContainerStatus{pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses} {
 		for i := range statuses {
-			w := statuses[i].State.Waiting
+			w, name := statuses[i].State.Waiting, nameOf(pod, &statuses[i])
 			if w == nil {
 				continue
 			}
 			switch w.Reason {
 			case "", "ContainerCreating", "PodInitializing":
 			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-				return waits(podruntime.ReasonImagePull, "image %q of container %q: %s: %s", statuses[i].Image, statuses[i].Name, w.Reason, w.Message)
+				return waits(podruntime.ReasonImagePull, "image %q of container %q: %s: %s", statuses[i].Image, name, w.Reason, w.Message)
 			default:
-				return waits(podruntime.ReasonStart, "container %q: %s: %s", statuses[i].Name, w.Reason, w.Message)
+				return waits(podruntime.ReasonStart, "container %q: %s: %s", name, w.Reason, w.Message)
 			}
 		}
 	}

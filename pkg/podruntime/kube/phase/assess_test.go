@@ -160,7 +160,7 @@ func TestAssess(t *testing.T) {
 }
 
 func TestAssessReadsTheStatus(t *testing.T) {
-	want := State{Phase: podruntime.Starting, Message: "waiting for the agent", IP: "10.0.0.1", NodeName: "node", Key: []byte("key"), Running: true}
+	want := State{Phase: podruntime.Starting, Message: "waiting for the agent", IP: "10.0.0.1", NodeName: "node", Key: []byte("key"), Running: true, OwnWorkDir: true}
 	if diff := cmp.Diff(want, Assess(podOf(runs))); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
 	}
@@ -173,6 +173,34 @@ func TestAssessReadsTheStatus(t *testing.T) {
 		corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionFalse})
 	if Assess(podOf(runs, busy)).Doubtful {
 		t.Error("a pod whose own probe fails is doubted")
+	}
+}
+
+// TestOwnWorkDir reads what the init container for the work directory has reported.
+func TestOwnWorkDir(t *testing.T) {
+	report := func(state corev1.ContainerState) change {
+		return func(pod *corev1.Pod) {
+			pod.Status.InitContainerStatuses = append(pod.Status.InitContainerStatuses, corev1.ContainerStatus{Name: podspec.WorkDirContainer, State: state})
+		}
+	}
+	for _, tt := range []struct {
+		name string
+		pod  []change
+		want bool
+	}{
+		{"it has not run", []change{onNode}, false},
+		{"the pod has none, and runs", []change{runs}, true},
+		{"the user needs the volume", []change{runs, report(terminated(0, "Completed", `{"uid":1000,"gid":1000}`))}, false},
+		{"the user needs no volume", []change{runs, report(terminated(0, "Completed", `{"uid":0,"gid":0,"ownWorkDir":true}`))}, true},
+		{"it failed", []change{prepared, report(terminated(1, "Error", `{"ownWorkDir":true}`))}, false},
+		{"it reported nothing", []change{runs, report(terminated(0, "Completed", ""))}, false},
+		{"it runs", []change{prepared, report(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := Assess(podOf(tt.pod...)).OwnWorkDir; got != tt.want {
+				t.Errorf("got %v, want %v", got, tt.want)
+			}
+		})
 	}
 }
 

@@ -11,6 +11,9 @@
 //     container without command runs the agent alone: what its image would run is
 //     not known without asking a registry. So args without command are refused: they
 //     could only be dropped, or be taken for a command that they are not.
+//   - For an executor that is not known to run as root, or cannot write in its root file system: a
+//     volume for the work directory and HOME, and a second init container of the executor's own image
+//     and user, WorkDirContainer, that makes both in it. See workdir.go.
 //   - Labels and annotations by which the pod is known again.
 //   - The security settings of security.go, where the template says nothing.
 //   - restartPolicy Never, whatever the template says, and no token of the
@@ -47,7 +50,9 @@ const (
 	SetupContainer = "arl-agent-setup"
 	// AgentVolume is the emptyDir that it fills.
 	AgentVolume = "arl-agent"
-	// WorkVolume is the emptyDir for the work directory of a pod that does not run as root.
+	// WorkDirContainer is the init container that fills WorkVolume.
+	WorkDirContainer = "arl-workdir-setup"
+	// WorkVolume is the emptyDir for the work directory and the home of a user who is not root.
 	WorkVolume = "arl-work"
 	// AgentDir is where the executor finds AgentVolume.
 	AgentDir = "/.arl"
@@ -87,6 +92,9 @@ type Agent struct {
 	ClientCA []byte
 	// NonRoot asks for runAsNonRoot where the template does not say.
 	NonRoot bool
+	// OwnWorkDir says that in the template's image the user is known to have a work directory and a
+	// home without a volume; see State.OwnWorkDir of package phase.
+	OwnWorkDir bool
 }
 
 // program is the agent's path in Agent.Image.
@@ -114,9 +122,13 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 		pod.Spec.AutomountServiceAccountToken = ptr.To(false)
 	}
 	secure(&pod.Spec, executor, agent.NonRoot)
-	addWorkDir(&pod.Spec, executor, spec.WorkDir)
+	keepHome := slices.ContainsFunc(executor.Env, func(v corev1.EnvVar) bool { return v.Name == "HOME" })
+	workVolume := needsWorkVolume(&pod.Spec, executor, spec.WorkDir, agent)
 	install(&pod.Spec, executor, agent)
-	wrap(executor, agent, spec.WorkDir)
+	if workVolume {
+		addWorkVolume(&pod.Spec, executor, spec.WorkDir, keepHome)
+	}
+	wrap(executor, agent, spec.WorkDir, keepHome)
 	return pod, nil
 }
 
@@ -158,21 +170,6 @@ func mark(pod *corev1.Pod, spec podruntime.Spec, executor string) {
 	if pod.Annotations[annotationDefaultContainer] == "" {
 		pod.Annotations[annotationDefaultContainer] = executor
 	}
-}
-
-// addWorkDir gives a pod that does not run as root a work directory in which it
-// may write: it could not make one in a root file system that is root's. If the template
-// mounts anything there, that is it.
-func addWorkDir(spec *corev1.PodSpec, executor *corev1.Container, workDir string) {
-	mounted := slices.ContainsFunc(executor.VolumeMounts, func(m corev1.VolumeMount) bool {
-		at := path.Clean(m.MountPath)
-		return at == workDir || strings.HasPrefix(workDir, at+"/")
-	})
-	if mounted || !runsAsOther(spec, executor) {
-		return
-	}
-	spec.Volumes = append(spec.Volumes, emptyDir(WorkVolume))
-	executor.VolumeMounts = append(executor.VolumeMounts, corev1.VolumeMount{Name: WorkVolume, MountPath: workDir})
 }
 
 // install adds the init container and the volume.
@@ -218,7 +215,7 @@ func setupResources(executor corev1.ResourceRequirements) corev1.ResourceRequire
 
 // wrap makes the agent the container's first process and has it run what the
 // container ran.
-func wrap(executor *corev1.Container, agent Agent, workDir string) {
+func wrap(executor *corev1.Container, agent Agent, workDir string, keepHome bool) {
 	in := func(name string) string { return path.Join(AgentDir, name) }
 	own := slices.Concat(executor.Command, executor.Args)
 	executor.Command = []string{
@@ -226,7 +223,10 @@ func wrap(executor *corev1.Container, agent Agent, workDir string) {
 		"--listen-tls", ":" + strconv.Itoa(int(agent.Port)),
 		"--tls-cert", in(wire.CertFile), "--tls-key", in(wire.KeyFile), "--client-ca", in(wire.ClientCAFile),
 		"--pod-uid", "$(" + uidVariable + ")",
-		"--work-dir", strings.ReplaceAll(workDir, "$(", "$$("),
+		"--work-dir", literal(workDir),
+	}
+	if !keepHome {
+		executor.Command = append(executor.Command, "--home", homeDir)
 	}
 	executor.Args = nil
 	if len(own) > 0 {
@@ -242,6 +242,9 @@ func wrap(executor *corev1.Container, agent Agent, workDir string) {
 	// An agent that is started again has forgotten what it ran.
 	executor.RestartPolicy, executor.RestartPolicyRules = nil, nil
 }
+
+// literal keeps a cluster from expanding variables in an argument.
+func literal(argument string) string { return strings.ReplaceAll(argument, "$(", "$$(") }
 
 // Read returns what a pod was made for. What depends on its status is left empty.
 func Read(pod *corev1.Pod) podruntime.Pod {

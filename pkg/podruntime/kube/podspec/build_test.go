@@ -2,6 +2,7 @@ package podspec
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
@@ -69,7 +70,7 @@ func TestBuild(t *testing.T) {
 			SecurityContext: &corev1.PodSecurityContext{
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
-			Volumes: []corev1.Volume{emptyDir("data"), emptyDir("arl-agent")},
+			Volumes: []corev1.Volume{emptyDir("data"), emptyDir("arl-agent"), emptyDir("arl-work")},
 			InitContainers: []corev1.Container{{
 				Name: "arl-agent-setup", Image: "arl:1",
 				Command: []string{"/arl-agent", "prepare", "/.arl"},
@@ -80,13 +81,24 @@ func TestBuild(t *testing.T) {
 				VolumeMounts:             []corev1.VolumeMount{{Name: "arl-agent", MountPath: "/.arl"}},
 				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 				SecurityContext:          setupSecurity(),
+			}, {
+				Name: "arl-workdir-setup", Image: "python",
+				Command: []string{"/.arl/arl-agent", "workdir", "/workspace", "/.arl-work"},
+				Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+					"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"),
+				}},
+				VolumeMounts: []corev1.VolumeMount{
+					{Name: "arl-agent", MountPath: "/.arl", ReadOnly: true}, {Name: "arl-work", MountPath: "/.arl-work"},
+				},
+				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+				SecurityContext:          &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false)},
 			}, {Name: "first", Image: "init"}},
 			Containers: []corev1.Container{{
 				Name: "main", Image: "python",
 				Command: []string{
 					"/.arl/arl-agent", "serve", "--listen-tls", ":7317",
 					"--tls-cert", "/.arl/tls.crt", "--tls-key", "/.arl/tls.key", "--client-ca", "/.arl/client-ca.crt",
-					"--pod-uid", "$(ARL_POD_UID)", "--work-dir", "/workspace",
+					"--pod-uid", "$(ARL_POD_UID)", "--work-dir", "/workspace", "--home", "/.arl/home",
 				},
 				Args: []string{"--", "python", "-m", "http.server"},
 				Env: []corev1.EnvVar{
@@ -96,6 +108,8 @@ func TestBuild(t *testing.T) {
 				Ports: []corev1.ContainerPort{{ContainerPort: 8000}, {Name: "arl-agent", ContainerPort: 7317, Protocol: "TCP"}},
 				VolumeMounts: []corev1.VolumeMount{
 					{Name: "data", MountPath: "/data"}, {Name: "arl-agent", MountPath: "/.arl", ReadOnly: true},
+					{Name: "arl-work", MountPath: "/workspace", SubPath: "work"},
+					{Name: "arl-work", MountPath: "/.arl/home", SubPath: "home"},
 				},
 				Resources:                corev1.ResourceRequirements{Limits: limits},
 				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
@@ -150,6 +164,7 @@ func TestBuildKeepsWhatTheTemplateSays(t *testing.T) {
 	spec := specOf(corev1.Container{Name: "a", Image: "i", TerminationMessagePolicy: corev1.TerminationMessageReadFile,
 		RestartPolicy: ptr.To(corev1.ContainerRestartPolicyNever)})
 	spec.WorkDir = "/a$(HOME)"
+	spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "HOME", Value: "/mine"}}
 	spec.Template.Annotations = map[string]string{"kubectl.kubernetes.io/default-container": "other"}
 	spec.Template.Spec.AutomountServiceAccountToken = ptr.To(true)
 	pod := build(t, spec)
@@ -166,9 +181,13 @@ func TestBuildKeepsWhatTheTemplateSays(t *testing.T) {
 	if pod.Annotations["kubectl.kubernetes.io/default-container"] != "other" {
 		t.Error("the default container was changed")
 	}
-	// The cluster would put the variable's value in.
+	// The cluster would put the variable's value in. And HOME is the template's, so the agent gets no
+	// other after the work directory.
 	if got := container.Command[len(container.Command)-1]; got != "/a$$(HOME)" {
 		t.Errorf("work directory: %q", got)
+	}
+	if got := pod.Spec.InitContainers[1].Command; !slices.Equal(got, []string{"/.arl/arl-agent", "workdir", "--keep-home", "/a$$(HOME)", "/.arl-work"}) {
+		t.Errorf("init container for the work directory: %q", got)
 	}
 }
 
@@ -201,6 +220,9 @@ func TestBuildRefuses(t *testing.T) {
 		}, "spec.containers[0].volumeMounts[0].mountPath"},
 		{"the agent's volume", func(s *podruntime.Spec) { s.Template.Spec.Volumes = []corev1.Volume{emptyDir(AgentVolume)} }, "spec.volumes[0].name"},
 		{"the setup container", func(s *podruntime.Spec) { s.Template.Spec.Containers[1].Name = SetupContainer }, "arl-agent-setup"},
+		{"the init container of the work directory", func(s *podruntime.Spec) {
+			s.Template.Spec.InitContainers = []corev1.Container{{Name: WorkDirContainer}}
+		}, "arl-workdir-setup"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			spec := specOf(corev1.Container{Name: "a", Image: "i"}, corev1.Container{Name: "b", Image: "i"})

@@ -56,9 +56,11 @@ func checkNames(pod *corev1.PodSpec) error {
 			return invalid(fmt.Sprintf("spec.volumes[%d].name", i), fmt.Sprintf("%q is taken by the server", v.Name))
 		}
 	}
-	named := func(c corev1.Container) bool { return c.Name == SetupContainer }
-	if slices.ContainsFunc(pod.Containers, named) || slices.ContainsFunc(pod.InitContainers, named) {
-		return invalid("spec.containers", fmt.Sprintf("the name %q is taken by the server", SetupContainer))
+	for _, taken := range []string{SetupContainer, WorkDirContainer} {
+		named := func(c corev1.Container) bool { return c.Name == taken }
+		if slices.ContainsFunc(pod.Containers, named) || slices.ContainsFunc(pod.InitContainers, named) {
+			return invalid("spec.containers", fmt.Sprintf("the name %q is taken by the server", taken))
+		}
 	}
 	return nil
 }

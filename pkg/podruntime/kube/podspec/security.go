@@ -60,16 +60,28 @@ func addsSysAdmin(wanted *corev1.Capabilities) bool {
 
 // runsAsOther says that by the template the executor's user is not root.
 func runsAsOther(spec *corev1.PodSpec, executor *corev1.Container) bool {
-	pod, own := spec.SecurityContext, executor.SecurityContext
-	for _, user := range []*int64{own.RunAsUser, pod.RunAsUser} {
-		if user != nil {
-			return *user != 0
-		}
+	if user := userOf(spec, executor); user != nil {
+		return *user != 0
 	}
-	if own.RunAsNonRoot != nil {
-		return *own.RunAsNonRoot
+	if own := executor.SecurityContext.RunAsNonRoot; own != nil {
+		return *own
 	}
-	return ptr.Deref(pod.RunAsNonRoot, false)
+	return ptr.Deref(spec.SecurityContext.RunAsNonRoot, false)
+}
+
+// runsAsRoot says that by the template the executor's user is root. If neither runsAsRoot nor
+// runsAsOther is true, the image decides.
+func runsAsRoot(spec *corev1.PodSpec, executor *corev1.Container) bool {
+	user := userOf(spec, executor)
+	return user != nil && *user == 0
+}
+
+// userOf returns the user that the template names for the executor, or nil.
+func userOf(spec *corev1.PodSpec, executor *corev1.Container) *int64 {
+	if own := executor.SecurityContext.RunAsUser; own != nil {
+		return own
+	}
+	return spec.SecurityContext.RunAsUser
 }
 
 // setupSecurity satisfies the restricted standard by itself, whatever the pod says.

@@ -2,7 +2,6 @@ package podspec
 
 import (
 	"encoding/json"
-	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,41 +117,6 @@ func TestSecurity(t *testing.T) {
 			}
 			if diff := cmp.Diff(setupSecurity(), pod.Spec.InitContainers[0].SecurityContext); diff != "" {
 				t.Errorf("setup container: -want +got:\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestWorkDirOfOtherUsers(t *testing.T) {
-	for _, tt := range []struct {
-		name   string
-		pod    *corev1.PodSecurityContext
-		own    *corev1.SecurityContext
-		mounts []corev1.VolumeMount
-		want   bool
-	}{
-		{name: "nothing said"},
-		{name: "a user", pod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)}, want: true},
-		{name: "not root", pod: &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}, want: true},
-		{name: "root in this container", pod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)},
-			own: &corev1.SecurityContext{RunAsUser: ptr.To[int64](0)}},
-		{name: "its own volume", pod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)},
-			mounts: []corev1.VolumeMount{{Name: "v", MountPath: "/work/a/"}}},
-		{name: "a volume above", pod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)},
-			mounts: []corev1.VolumeMount{{Name: "v", MountPath: "/work"}}},
-		{name: "a volume elsewhere", pod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000)},
-			mounts: []corev1.VolumeMount{{Name: "v", MountPath: "/wor"}}, want: true},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			spec := specOf(corev1.Container{Name: "a", Image: "i", SecurityContext: tt.own, VolumeMounts: tt.mounts})
-			spec.Template.Spec.SecurityContext = tt.pod
-			spec.WorkDir = "/work/a"
-			pod := build(t, spec)
-			got := slices.ContainsFunc(pod.Spec.Containers[0].VolumeMounts, func(m corev1.VolumeMount) bool {
-				return m.Name == WorkVolume && m.MountPath == "/work/a"
-			})
-			if got != tt.want {
-				t.Errorf("a volume for the work directory: %v, want %v", got, tt.want)
 			}
 		})
 	}
