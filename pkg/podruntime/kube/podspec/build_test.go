@@ -35,6 +35,32 @@ func build(t *testing.T, spec podruntime.Spec) *corev1.Pod {
 	return pod
 }
 
+// setupContainers are the init containers of the pod of TestBuild.
+func setupContainers() []corev1.Container {
+	return []corev1.Container{{
+		Name: "arl-agent-setup", Image: "arl:1",
+		Command: []string{"/arl-agent", "prepare", "/.arl"},
+		Env:     []corev1.EnvVar{{Name: "ARL_CLIENT_CA", Value: "authority"}},
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+			"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"),
+		}},
+		VolumeMounts:             []corev1.VolumeMount{{Name: "arl-agent", MountPath: "/.arl"}},
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		SecurityContext:          setupSecurity(),
+	}, {
+		Name: "arl-workdir-setup", Image: "python",
+		Command: []string{"/.arl/arl-agent", "workdir", "/workspace", "/.arl-work"},
+		Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
+			"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"),
+		}},
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: "arl-agent", MountPath: "/.arl", ReadOnly: true}, {Name: "arl-work", MountPath: "/.arl-work"},
+		},
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		SecurityContext:          &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false)},
+	}, {Name: "first", Image: "init"}}
+}
+
 // TestBuild shows the whole pod of a small template.
 func TestBuild(t *testing.T) {
 	limits := corev1.ResourceList{"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"), "example.com/gpu": resource.MustParse("1")}
@@ -70,29 +96,8 @@ func TestBuild(t *testing.T) {
 			SecurityContext: &corev1.PodSecurityContext{
 				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
-			Volumes: []corev1.Volume{emptyDir("data"), emptyDir("arl-agent"), emptyDir("arl-work")},
-			InitContainers: []corev1.Container{{
-				Name: "arl-agent-setup", Image: "arl:1",
-				Command: []string{"/arl-agent", "prepare", "/.arl"},
-				Env:     []corev1.EnvVar{{Name: "ARL_CLIENT_CA", Value: "authority"}},
-				Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
-					"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"),
-				}},
-				VolumeMounts:             []corev1.VolumeMount{{Name: "arl-agent", MountPath: "/.arl"}},
-				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-				SecurityContext:          setupSecurity(),
-			}, {
-				Name: "arl-workdir-setup", Image: "python",
-				Command: []string{"/.arl/arl-agent", "workdir", "/workspace", "/.arl-work"},
-				Resources: corev1.ResourceRequirements{Limits: corev1.ResourceList{
-					"cpu": resource.MustParse("1"), "memory": resource.MustParse("1Gi"),
-				}},
-				VolumeMounts: []corev1.VolumeMount{
-					{Name: "arl-agent", MountPath: "/.arl", ReadOnly: true}, {Name: "arl-work", MountPath: "/.arl-work"},
-				},
-				TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
-				SecurityContext:          &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(false)},
-			}, {Name: "first", Image: "init"}},
+			Volumes:        []corev1.Volume{emptyDir("data"), emptyDir("arl-agent"), emptyDir("arl-work")},
+			InitContainers: setupContainers(),
 			Containers: []corev1.Container{{
 				Name: "main", Image: "python",
 				Command: []string{

@@ -32,74 +32,76 @@ var (
 	unconfined     = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}
 )
 
+var securityTests = []struct {
+	name    string
+	pod     *corev1.PodSecurityContext
+	own     *corev1.SecurityContext
+	nonRoot bool
+	wantPod *corev1.PodSecurityContext
+	wantOwn *corev1.SecurityContext
+}{
+	{name: "nothing said", wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault}, wantOwn: standard},
+	{
+		name: "nothing said, root not wanted", nonRoot: true,
+		wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
+		wantOwn: with(func(s *corev1.SecurityContext) {
+			s.RunAsNonRoot, s.Capabilities = ptr.To(true), restricted.Capabilities
+		}),
+	},
+	{
+		name: "root asked for, root not wanted", nonRoot: true,
+		pod:     &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0)},
+		wantPod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0), SeccompProfile: runtimeDefault},
+		wantOwn: standard,
+	},
+	{
+		name:    "another user, as the restricted standard wants",
+		pod:     &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true)},
+		wantPod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true), SeccompProfile: runtimeDefault},
+		wantOwn: restricted,
+	},
+	{
+		name:    "own seccomp profile",
+		pod:     &corev1.PodSecurityContext{SeccompProfile: unconfined},
+		wantPod: &corev1.PodSecurityContext{SeccompProfile: unconfined}, wantOwn: standard,
+	},
+	{
+		name:    "privileged",
+		own:     &corev1.SecurityContext{Privileged: ptr.To(true)},
+		wantPod: &corev1.PodSecurityContext{}, wantOwn: &corev1.SecurityContext{Privileged: ptr.To(true)},
+	},
+	{
+		name:    "privilege escalation asked for",
+		own:     &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(true)},
+		wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
+		wantOwn: with(func(s *corev1.SecurityContext) { s.AllowPrivilegeEscalation = ptr.To(true) }),
+	},
+	{
+		name:    "widened",
+		own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}},
+		wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
+		wantOwn: with(func(s *corev1.SecurityContext) {
+			s.Capabilities = &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}
+		}),
+	},
+	{
+		name:    "narrowed",
+		own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"NET_RAW"}}},
+		wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
+		wantOwn: with(func(s *corev1.SecurityContext) {
+			s.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"NET_RAW"}}
+		}),
+	},
+	{
+		name:    "a capability that rules out a default",
+		own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}},
+		wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
+		wantOwn: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}},
+	},
+}
+
 func TestSecurity(t *testing.T) {
-	for _, tt := range []struct {
-		name    string
-		pod     *corev1.PodSecurityContext
-		own     *corev1.SecurityContext
-		nonRoot bool
-		wantPod *corev1.PodSecurityContext
-		wantOwn *corev1.SecurityContext
-	}{
-		{name: "nothing said", wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault}, wantOwn: standard},
-		{
-			name: "nothing said, root not wanted", nonRoot: true,
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) {
-				s.RunAsNonRoot, s.Capabilities = ptr.To(true), restricted.Capabilities
-			}),
-		},
-		{
-			name: "root asked for, root not wanted", nonRoot: true,
-			pod:     &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0)},
-			wantPod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](0), SeccompProfile: runtimeDefault},
-			wantOwn: standard,
-		},
-		{
-			name:    "another user, as the restricted standard wants",
-			pod:     &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true)},
-			wantPod: &corev1.PodSecurityContext{RunAsUser: ptr.To[int64](1000), RunAsNonRoot: ptr.To(true), SeccompProfile: runtimeDefault},
-			wantOwn: restricted,
-		},
-		{
-			name:    "own seccomp profile",
-			pod:     &corev1.PodSecurityContext{SeccompProfile: unconfined},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: unconfined}, wantOwn: standard,
-		},
-		{
-			name:    "privileged",
-			own:     &corev1.SecurityContext{Privileged: ptr.To(true)},
-			wantPod: &corev1.PodSecurityContext{}, wantOwn: &corev1.SecurityContext{Privileged: ptr.To(true)},
-		},
-		{
-			name:    "privilege escalation asked for",
-			own:     &corev1.SecurityContext{AllowPrivilegeEscalation: ptr.To(true)},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) { s.AllowPrivilegeEscalation = ptr.To(true) }),
-		},
-		{
-			name:    "widened",
-			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) {
-				s.Capabilities = &corev1.Capabilities{Add: []corev1.Capability{"SYS_PTRACE"}}
-			}),
-		},
-		{
-			name:    "narrowed",
-			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"NET_RAW"}}},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: with(func(s *corev1.SecurityContext) {
-				s.Capabilities = &corev1.Capabilities{Drop: []corev1.Capability{"NET_RAW"}}
-			}),
-		},
-		{
-			name:    "a capability that rules out a default",
-			own:     &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}},
-			wantPod: &corev1.PodSecurityContext{SeccompProfile: runtimeDefault},
-			wantOwn: &corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}},
-		},
-	} {
+	for _, tt := range securityTests {
 		t.Run(tt.name, func(t *testing.T) {
 			spec := specOf(corev1.Container{Name: "a", Image: "i", SecurityContext: tt.own})
 			spec.Template.Spec.SecurityContext = tt.pod
