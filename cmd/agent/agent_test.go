@@ -132,8 +132,13 @@ func TestServeOnAnInheritedSocket(t *testing.T) {
 // SIGTERM ends what runs, tells so, and ends the agent with success.
 func TestTermination(t *testing.T) {
 	s := startServing(t, nil, "--stop-grace", "100ms", "--", "sh", "-c", "trap '' TERM; sleep 300 & wait; wait")
-	result, err := s.Run(t.Context(), scriptOf("echo ready; exec sleep 300"), func(event wire.Event) {
-		if event.Output != nil {
+	saves := scriptOf("trap 'sleep 1; echo saved; exit 3' TERM; echo ready; while :; do sleep 0.01; done")
+	grace := int64(60_000)
+	saves.GraceMillis = &grace
+	first := true
+	result, err := s.Run(t.Context(), saves, func(event wire.Event) {
+		if event.Output != nil && first {
+			first = false
 			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Error(err)
 			}
@@ -141,6 +146,9 @@ func TestTermination(t *testing.T) {
 	})
 	if err != nil || result.Reason != wire.ReasonCancelled || result.Message != "the agent is shutting down" {
 		t.Errorf("got %+v, %v", result, err)
+	}
+	if got := string(result.Stdout); got != "ready\nsaved\n" {
+		t.Errorf("the step was not given its grace: %q", got)
 	}
 	if err := s.cmd.Wait(); err != nil {
 		t.Errorf("exit: %v\n%s", err, s.log)

@@ -71,17 +71,48 @@ func TestProcessOneReaps(t *testing.T) {
 	s.settled()
 }
 
-func TestProcessOneLeavesNothingBehind(t *testing.T) {
+// traceless leaves a process in a session of its own, without its mark,
+// deaf to TERM, and without its parent.
+const traceless = `(env -i setsid sh -c 'trap "" TERM; touch ready; exec sleep 300' &)
+	until [ -e ready ]; do sleep 0.01; done; rm ready; `
+
+func TestProcessOneLeavesNothingOfAStoppedStepBehind(t *testing.T) {
 	s := asInit(t)
-	dir := t.TempDir()
-	// In a session of its own, without its mark, deaf to TERM, and without its parent.
-	result := s.run("cd " + dir + `
-		env -i setsid sh -c 'trap "" TERM; touch ready; exec sleep 300' &
-		until [ -e ready ]; do sleep 0.01; done`)
-	if result.State != wire.Succeeded {
-		t.Fatal(result.Message)
+	stopped := scriptOf("cd " + t.TempDir() + "; " + traceless + "echo ready; sleep 300")
+	grace := int64(100)
+	stopped.GraceMillis = &grace
+	result, err := s.Run(t.Context(), stopped, func(event wire.Event) {
+		if event.Output != nil {
+			if err := s.Cancel(t.Context(), stopped.ID, wire.CancelRequest{}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil || result.Reason != wire.ReasonCancelled {
+		t.Fatalf("%+v, %v", result, err)
 	}
 	s.settled()
+}
+
+// What a step leaves running goes on when a later step is stopped, however well
+// it hides where it came from, and ends with the agent.
+func TestProcessOneKeepsWhatAStepLeavesRunning(t *testing.T) {
+	s := asInit(t)
+	dir := t.TempDir()
+	count := func() string {
+		return strings.TrimSpace(string(s.run("grep -l -a '^sleep' /proc/[0-9]*/cmdline | wc -l").Stdout))
+	}
+	if result := s.run("cd " + dir + "; " + traceless + "sleep 300 & setsid sleep 300 &"); result.State != wire.Succeeded {
+		t.Fatal(result.Message)
+	}
+	stopped := scriptOf("sleep 300 & (setsid sleep 300 &); sleep 300")
+	stopped.TimeoutMillis = 200
+	if result, err := s.Run(t.Context(), stopped, nil); err != nil || result.Reason != wire.ReasonTimeout {
+		t.Fatalf("%+v, %v", result, err)
+	}
+	if got := count(); got != "3" {
+		t.Errorf("%s processes are left running, want 3", got)
+	}
 }
 
 // The end of process 1 is the end of all.

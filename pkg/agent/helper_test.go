@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -62,6 +63,24 @@ var helpers = map[string]func(args []string){
 			os.Exit(9)
 		}
 		fmt.Print(n)
+	},
+	// logAndAnswer writes a lot to both its outputs, reads a question from
+	// "in", writes the answer to "out", and so on.
+	"logAndAnswer": func([]string) {
+		line := []byte(strings.Repeat("x", 1023) + "\n")
+		for {
+			for range 512 {
+				_, err1 := os.Stdout.Write(line)
+				_, err2 := os.Stderr.Write(line)
+				if err1 != nil || err2 != nil {
+					os.Exit(9)
+				}
+			}
+			question, err := os.ReadFile("in")
+			if err != nil || os.WriteFile("out", append([]byte("answer to "), question...), 0) != nil {
+				os.Exit(9)
+			}
+		}
 	},
 	// stubborn does not hear TERM. It tells its process ID and stays.
 	"stubborn": func([]string) {

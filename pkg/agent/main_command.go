@@ -33,7 +33,7 @@ func (s *Server) startMain() *mainCommand {
 		return &mainCommand{}
 	}
 	started := &mainCommand{wanted: true, logger: s.logger}
-	started.process, started.err = s.supervisor.Spawn(mainMark, s.config.Main, execution.CommandEnv(os.Environ()))
+	started.process, started.err = s.supervisor.Spawn(mainMark, s.config.Main, execution.CommandEnv(os.Environ()), s.config.StopGrace)
 	if started.err != nil {
 		started.code = process.CodeNotExecutable
 		var start *process.StartError
@@ -54,9 +54,10 @@ func (m *mainCommand) watch() {
 	m.logger.Info("The template's command has ended", "exitCode", m.process.ExitCode())
 }
 
-// stop ends the command and all it began.
+// stop ends the command and all it began. If the command has ended by itself,
+// Supervisor.EndLeft does that.
 func (m *mainCommand) stop(grace time.Duration) {
-	if m.process != nil {
+	if status := m.status(); status != nil && status.Running {
 		m.process.Stop(grace)
 	}
 }

@@ -44,7 +44,8 @@ func TestEveryEchoHasItsOutput(t *testing.T) {
 	group.Wait()
 }
 
-// What a pipeline writes after its last command has ended belongs to the step, too.
+// What a pipeline writes right after the step's own process has ended belongs to
+// the step, too, such as that of tee in "cmd > >(tee log)".
 func TestOutputOfALateWriter(t *testing.T) {
 	a := newAgent(t, agent.Config{Execution: execution.Config{Linger: patience}})
 	result := a.run(shell("(sleep 0.02; echo late) & echo early"))

@@ -2,7 +2,7 @@
 // HTTP/2, has them run, and streams what they tell; and it looks after the
 // template's own command, if there is one. It knows nothing of Kubernetes.
 //
-//	process    starts commands and leaves nothing of them behind
+//	process    starts commands, and stops them with all they began
 //	file       writes and patches files beneath the container's root
 //	output     keeps events and output within bounds
 //	execution  runs steps, each execution once
@@ -157,12 +157,17 @@ func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	return errors.Join(err, s.files.Close())
 }
 
-// shutDown ends all processes and then the servers, whose streams thus tell the end.
+// shutDown ends all processes, each after its own grace, and then the servers, whose
+// streams thus report the end.
 func (s *Server) shutDown(servers []*http.Server) {
 	var group sync.WaitGroup
 	group.Go(s.executions.Close)
 	group.Go(func() { s.main.stop(s.config.StopGrace) })
+	group.Go(s.supervisor.EndLeft)
 	group.Wait()
+	// Steps that ended meanwhile may have left something.
+	s.supervisor.EndLeft()
+	s.supervisor.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	for _, server := range servers {

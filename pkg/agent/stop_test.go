@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"arl.io/arl/pkg/agent"
+	"arl.io/arl/pkg/agent/execution"
 	"arl.io/arl/pkg/agent/wire"
 )
 
@@ -103,31 +104,46 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// What a command leaves running ends with the step, and does not hold it up.
-func TestNothingOutlivesItsStep(t *testing.T) {
-	for name, leave := range map[string]wire.Step{
-		"in the background":         shell(`sleep 300 & echo $!`),
-		"in a session of its own":   shell(`setsid sleep 300 & echo $!`),
-		"without its mark":          shell(`env -i /bin/sleep 300 & echo $!`),
-		"an orphan far from home":   helper("orphan"),
-		"that holds no pipe at all": shell(`sleep 300 >/dev/null 2>&1 & echo $!`),
+// A grace is long enough to save something, or none at all.
+func TestGrace(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		grace  *int64
+		script string
+		code   int32
+		stdout string
+	}{
+		{"saves", millis(60_000), `trap 'sleep 1; echo saved; exit 3' TERM; echo ready; while :; do sleep 0.01; done`, 3, "ready\nsaved\n"},
+		{"ignores", millis(100), `trap '' TERM; echo ready; while :; do sleep 0.01; done`, 137, "ready\n"},
+		{"none", millis(0), `trap 'echo heard' TERM; echo ready; while :; do sleep 0.01; done`, 137, "ready\n"},
+		{"by default", nil, `trap 'sleep 0.6; echo saved; exit 3' TERM; echo ready; while :; do sleep 0.01; done`, 3, "ready\nsaved\n"},
 	} {
-		t.Run(name, func(t *testing.T) {
-			a := newAgent(t, agent.Config{})
-			result := a.run(leave)
-			if result.State != wire.Succeeded {
-				t.Fatal(result.Message)
-			}
-			if pid := pids(t, result, 1)[0]; alive(pid) {
-				t.Errorf("process %s is still there", pid)
-			}
-		})
+		for _, by := range []string{"cancel", "timeout"} {
+			t.Run(test.name+" on "+by, func(t *testing.T) {
+				a := newAgent(t, agent.Config{})
+				ex := a.execution(shell(test.script))
+				ex.GraceMillis = test.grace
+				if by == "timeout" {
+					ex.TimeoutMillis = 1000
+				}
+				result, err := a.Run(a.context(), ex, func(event wire.Event) {
+					if event.Output != nil && by == "cancel" {
+						if err := a.Cancel(context.Background(), ex.ID, wire.CancelRequest{}); err != nil {
+							t.Error(err)
+						}
+					}
+				})
+				if err != nil || result.ExitCode == nil || *result.ExitCode != test.code || string(result.Stdout) != test.stdout {
+					t.Errorf("got %+v, %v, stdout %q", result, err, result.Stdout)
+				}
+			})
+		}
 	}
 }
 
 // The orphans of one execution are no business of another's.
 func TestExecutionsKeepToTheirOwn(t *testing.T) {
-	a := newAgent(t, agent.Config{Main: []string{"sleep", "300"}})
+	a := newAgent(t, agent.Config{Main: []string{"sleep", "300"}, Execution: execution.Config{Grace: 100 * time.Millisecond}})
 	long := a.execution(helper("family"))
 	told := make(chan string, 8)
 	done := make(chan wire.ExecutionResult, 1)

@@ -52,8 +52,8 @@ type Config struct {
 	Env []string
 	// Grace is the time between TERM and KILL for an execution that names none. Default 2 s.
 	Grace time.Duration
-	// Linger is what processes that a command left behind get to end by
-	// themselves. It delays only commands that leave something. Default 250 ms.
+	// Linger is how long a step waits for more output after its own process has ended, while
+	// another process holds its output open. Default 100 ms.
 	Linger time.Duration
 	// Stall is how long output waits for a reader that stands still. Default output.DefaultStall.
 	Stall time.Duration
@@ -69,7 +69,7 @@ type Config struct {
 
 func (c *Config) complete() {
 	setDefault(&c.Grace, 2*time.Second)
-	setDefault(&c.Linger, 250*time.Millisecond)
+	setDefault(&c.Linger, 100*time.Millisecond)
 	setDefault(&c.Stall, output.DefaultStall)
 	setDefault(&c.MaxRunning, 64)
 	setDefault(&c.MaxEnded, 256)

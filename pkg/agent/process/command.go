@@ -15,20 +15,17 @@ import (
 const (
 	// chunkBytes is the most that a sink gets in one call.
 	chunkBytes = 32 << 10
-	// drain bounds the wait for the end of the output of a command of which
-	// nothing is left: somebody else holds the pipe then. What is written
-	// already is read in any case.
-	drain = 250 * time.Millisecond
-	// maxDrain bounds what is read then; no pipe holds more by default.
-	maxDrain = 1 << 20
+	// maxPipe bounds what is read of a pipe that another process holds open
+	// when its time is over; no pipe holds more by default.
+	maxPipe = 1 << 20
 )
 
 // Command is a command to run.
 type Command struct {
-	// ID marks the processes of the command; see Supervisor.Start.
+	// ID is in the environment of the command; see Supervisor.Start.
 	ID   string
 	Args []string
-	// Env is the whole environment but for the mark.
+	// Env is the whole environment but for what Start adds.
 	Env []string
 	// Dir is absolute and exists.
 	Dir   string
@@ -36,11 +33,12 @@ type Command struct {
 	// Stdout and Stderr are called with what the command writes, at most 32 KiB
 	// at a time, each from one goroutine. They must not keep the bytes, and may block.
 	Stdout, Stderr func([]byte)
-	// Linger is what processes that the command left behind get to end by
-	// themselves, such as the last of a pipeline that still has to flush.
+	// Linger is how long the end of the command's output is waited for after its own end, if
+	// another process holds the output open: it may be one that flushes, such
+	// as tee in "cmd > >(tee log)". What is written later is discarded.
 	Linger time.Duration
-	// Grace is the time between TERM and KILL for the command when it is stopped,
-	// and for what it left behind.
+	// Grace is the time between TERM and KILL for the command when it is
+	// stopped, and for what it left running when the agent ends.
 	Grace time.Duration
 }
 
@@ -54,32 +52,32 @@ type Result struct {
 }
 
 // Run runs a command to its end, and returns once everything it wrote was
-// passed on and nothing of it is left. If ctx ends first, the command is
-// stopped. If it cannot be started, returns a *StartError.
+// passed on. What it left running goes on. If ctx ends first, the command is
+// stopped with its family. If it cannot be started, returns a *StartError.
 func (s *Supervisor) Run(ctx context.Context, command Command) (Result, error) {
-	env := append(command.Env[:len(command.Env):len(command.Env)], MarkVariable+"="+command.ID)
-	path, err := lookUp(command.Args[0], command.Dir, env)
+	path, err := lookUp(command.Args[0], command.Dir, command.Env)
 	if err != nil {
 		return Result{}, err
 	}
 	pipes, err := openPipes(command.Stdin != "")
 	if err != nil {
-		return Result{}, &StartError{Message: fmt.Sprintf("%s: cannot be started: %v", command.Args[0], err)}
+		return Result{}, startError(command.Args[0], err)
 	}
 	defer pipes.close()
-	cmd := &exec.Cmd{Path: path, Args: command.Args, Env: env, Dir: command.Dir, Stdout: pipes.stdout.write, Stderr: pipes.stderr.write}
+	cmd := &exec.Cmd{Path: path, Args: command.Args, Env: command.Env, Dir: command.Dir, Stdout: pipes.stdout.write, Stderr: pipes.stderr.write}
 	if command.Stdin != "" {
 		cmd.Stdin = pipes.stdin.read
 	}
-	process, err := s.Start(cmd, command.ID)
+	process, err := s.Start(cmd, command.ID, command.Grace)
 	if err != nil {
-		return Result{}, startFailure(command.Args[0], err)
+		return Result{}, startFailure(command.Args, command.Env, err)
 	}
 	pipes.closeTheirs()
 
 	var pumps sync.WaitGroup
-	pumps.Go(func() { pump(pipes.stdout.read, command.Stdout) })
-	pumps.Go(func() { pump(pipes.stderr.read, command.Stderr) })
+	var outHeld, errHeld bool
+	pumps.Go(func() { outHeld = pump(pipes.stdout.read, command.Stdout) })
+	pumps.Go(func() { errHeld = pump(pipes.stderr.read, command.Stderr) })
 	var feeder sync.WaitGroup
 	if command.Stdin != "" {
 		feeder.Go(func() { feed(pipes.stdin.write, command.Stdin) })
@@ -94,20 +92,24 @@ func (s *Supervisor) Run(ctx context.Context, command Command) (Result, error) {
 	}
 	if result.Stopped {
 		process.Stop(command.Grace)
-	} else {
-		process.Settle(command.Linger, command.Grace)
 	}
-	pipes.stopReading()
+	pipes.stopReading(command.Linger)
 	pumps.Wait()
 	feeder.Wait()
+	if outHeld {
+		s.drains.add(pipes.stdout.take())
+	}
+	if errHeld {
+		s.drains.add(pipes.stderr.take())
+	}
 	result.ExitCode, result.Signal = process.ExitCode(), process.Signal()
 	return result, nil
 }
 
 // Spawn starts a command that runs on its own, with no input, and the agent's
 // standard output and error as its own. Env is the whole environment but for
-// the mark. If it cannot be started, returns a *StartError.
-func (s *Supervisor) Spawn(id string, args, env []string) (*Process, error) {
+// what Start adds, to which grace goes, too. If it cannot be started, returns a *StartError.
+func (s *Supervisor) Spawn(id string, args, env []string, grace time.Duration) (*Process, error) {
 	dir, err := os.Getwd()
 	if err != nil {
 		return nil, &StartError{Message: fmt.Sprintf("%s: cannot be started: %v", args[0], err)}
@@ -116,16 +118,22 @@ func (s *Supervisor) Spawn(id string, args, env []string) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	env = append(env[:len(env):len(env)], MarkVariable+"="+id)
-	process, err := s.Start(&exec.Cmd{Path: path, Args: args, Env: env, Stdout: os.Stdout, Stderr: os.Stderr}, id)
+	process, err := s.Start(&exec.Cmd{Path: path, Args: args, Env: env, Stdout: os.Stdout, Stderr: os.Stderr}, id, grace)
 	if err != nil {
-		return nil, startFailure(args[0], err)
+		return nil, startFailure(args, env, err)
 	}
 	return process, nil
 }
 
 // pipe is one pipe; a closed end is nil.
 type pipe struct{ read, write *os.File }
+
+// take hands over the end to read from.
+func (p *pipe) take() *os.File {
+	taken := p.read
+	p.read = nil
+	return taken
+}
 
 // pipes are those between the agent and a command.
 type pipes struct{ stdin, stdout, stderr pipe }
@@ -154,8 +162,8 @@ func (p *pipes) closeTheirs() {
 }
 
 // stopReading gives the readers of output a last deadline and ends the writer of input.
-func (p *pipes) stopReading() {
-	deadline := time.Now().Add(drain)
+func (p *pipes) stopReading(linger time.Duration) {
+	deadline := time.Now().Add(linger)
 	// These cannot fail for a pipe that is open.
 	_ = p.stdout.read.SetReadDeadline(deadline)
 	_ = p.stderr.read.SetReadDeadline(deadline)
@@ -188,8 +196,8 @@ func feed(stdin *os.File, input string) {
 var chunks = sync.Pool{New: func() any { return new([chunkBytes]byte) }}
 
 // pump passes on what can be read until the end, or until the deadline and
-// what is there then.
-func pump(from *os.File, sink func([]byte)) {
+// what is there then. It says whether the pipe is still held open.
+func pump(from *os.File, sink func([]byte)) (held bool) {
 	chunk := chunks.Get().(*[chunkBytes]byte)
 	defer chunks.Put(chunk)
 	for {
@@ -198,35 +206,40 @@ func pump(from *os.File, sink func([]byte)) {
 			sink(chunk[:n])
 		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			pumpRest(from, chunk[:], sink)
-			return
+			return pumpRest(from, chunk[:], sink)
 		}
 		if err != nil {
-			return
+			return false
 		}
 	}
 }
 
 // pumpRest passes on what was written already, without waiting for more. The
-// deadline may have passed while the sink was slow.
-func pumpRest(from *os.File, chunk []byte, sink func([]byte)) {
+// deadline may have passed while the sink was slow. It says whether the pipe is still held open.
+func pumpRest(from *os.File, chunk []byte, sink func([]byte)) (held bool) {
 	if from.SetReadDeadline(time.Time{}) != nil {
-		return
+		return false
 	}
 	raw, err := from.SyscallConn()
 	if err != nil {
-		return
+		return false
 	}
-	for total := 0; total < maxDrain; {
+	for total := 0; total < maxPipe; {
 		n := 0
 		readErr := raw.Read(func(fd uintptr) bool {
 			n, err = syscall.Read(int(fd), chunk)
 			return true
 		})
-		if readErr != nil || err != nil || n <= 0 {
-			return
+		switch {
+		case readErr != nil:
+			return false
+		case n > 0:
+			sink(chunk[:n])
+			total += n
+		case !errors.Is(err, syscall.EINTR):
+			// Nothing there now, or the end.
+			return errors.Is(err, syscall.EAGAIN)
 		}
-		sink(chunk[:n])
-		total += n
 	}
+	return true
 }

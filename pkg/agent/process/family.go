@@ -1,9 +1,9 @@
 package process
 
 import (
+	"bytes"
 	"errors"
 	"os"
-	"slices"
 	"syscall"
 	"time"
 
@@ -14,9 +14,11 @@ const (
 	// killPatience is how long the kernel gets to end what was killed. Only a
 	// process stuck in the kernel, as on a dead network file system, takes longer.
 	killPatience = 5 * time.Second
-	// Waits between two looks at what is left of a family.
+	// Waits between two looks at what is left of a family: the first, the
+	// longest after a KILL, and the longest during a grace, which may be an hour.
 	firstLook = time.Millisecond
-	maxLook   = 20 * time.Millisecond
+	killLook  = 20 * time.Millisecond
+	graceLook = 100 * time.Millisecond
 )
 
 // family returns the live processes that belong to p, itself included.
@@ -27,26 +29,30 @@ func (p *Process) family() ([]entry, error) {
 	}
 	// The lock is taken after the table was read: whatever in the table was
 	// started here has been registered by then.
-	others, exclusive := p.supervisor.others(p)
-	mark := []byte(MarkVariable + "=" + p.id)
+	others, alone := p.supervisor.others(p)
 	var members []entry
 	for _, child := range table[os.Getpid()] {
 		if others[child.pid] {
 			continue
 		}
-		if child.pid == p.pid || child.group == p.pid || exclusive || carriesMark(child.pid, mark) {
+		if child.pid == p.pid || child.group == p.pid || alone || bytes.Equal(markOf(child.pid), p.mark) {
 			members = append(members, child)
 		}
 	}
-	for i := 0; i < len(members); i++ {
-		members = append(members, table[members[i].pid]...)
-	}
-	return members, nil
+	return withDescendants(table, members), nil
 }
 
-// others returns the tracked processes besides p, and whether all that is not
-// theirs must be of p.
-func (s *Supervisor) others(p *Process) (pids map[int]bool, exclusive bool) {
+// withDescendants adds all descendants of the processes.
+func withDescendants(table map[int][]entry, processes []entry) []entry {
+	for i := 0; i < len(processes); i++ {
+		processes = append(processes, table[processes[i].pid]...)
+	}
+	return processes
+}
+
+// others returns the tracked processes besides p, and whether p was alone from
+// its start on, so that all that is there must be of its family.
+func (s *Supervisor) others(p *Process) (pids map[int]bool, alone bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	pids = make(map[int]bool, len(s.tracked))
@@ -55,28 +61,7 @@ func (s *Supervisor) others(p *Process) (pids map[int]bool, exclusive bool) {
 			pids[pid] = true
 		}
 	}
-	return pids, s.exclusive && len(pids) == 0
-}
-
-// strays says whether there may be a process that lost its parent. It is asked
-// after every command, and answers without a look at all of /proc: what a dead
-// process left is a child of this one's first thread.
-func (s *Supervisor) strays() bool {
-	if childless() {
-		return false
-	}
-	// The kernel may skip one if another ends meanwhile; hardly twice the same.
-	first, err := firstThreadChildren()
-	if err != nil {
-		return true
-	}
-	second, err := firstThreadChildren()
-	if err != nil || !slices.Equal(first, second) {
-		return true
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.ContainsFunc(first, func(pid int) bool { return s.tracked[pid] == nil })
+	return pids, p.first && p.number == s.starts
 }
 
 // signal sends sig to the whole family and returns how many there were.
@@ -125,16 +110,18 @@ func signalEntry(target entry, sig syscall.Signal) {
 	}
 }
 
-// Stop ends the process and all that belongs to it: TERM first, KILL after
-// grace. It returns when they are gone, or, if the kernel does not let go of
-// one, a few seconds after it was killed.
+// Stop ends the process and its family: TERM first, KILL after grace; KILL at
+// once if grace is 0. It returns when they are gone, or, if the kernel does not let go
+// of one, a few seconds after it was killed.
 func (p *Process) Stop(grace time.Duration) {
-	if p.signal(unix.SIGTERM) > 0 {
-		// Whoever is stopped cannot hear the TERM.
-		p.signal(unix.SIGCONT)
-	}
-	if p.gone(grace) {
-		return
+	if grace > 0 {
+		if p.signal(unix.SIGTERM) > 0 {
+			// A process that is stopped cannot handle the TERM.
+			p.signal(unix.SIGCONT)
+		}
+		if p.gone(grace) {
+			return
+		}
 	}
 	deadline := time.Now().Add(killPatience)
 	look := firstLook
@@ -148,19 +135,8 @@ func (p *Process) Stop(grace time.Duration) {
 			return
 		}
 		p.pause(look)
-		look = min(2*look, maxLook)
+		look = min(2*look, killLook)
 	}
-}
-
-// Settle sees that nothing is left of a process that has ended: what it left
-// running gets the time of linger to end by itself, such as the last
-// command of a pipeline that flushes its output, and is stopped then.
-func (p *Process) Settle(linger, grace time.Duration) {
-	<-p.done
-	if !p.supervisor.strays() || p.gone(linger) {
-		return
-	}
-	p.Stop(grace)
 }
 
 // gone waits for the whole family to be gone, at most for the given time.
@@ -182,7 +158,7 @@ func (p *Process) gone(patience time.Duration) bool {
 			return false
 		}
 		p.pause(min(look, remaining))
-		look = min(2*look, maxLook)
+		look = min(2*look, graceLook)
 	}
 }
 

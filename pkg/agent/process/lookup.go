@@ -100,19 +100,23 @@ func startError(name string, err error) *StartError {
 		return &StartError{ExitCode: CodeNotExecutable, Message: name + ": exec format error; a script needs a #! line, a program the machine's architecture"}
 	case errors.Is(err, unix.ETXTBSY):
 		return &StartError{ExitCode: CodeNotExecutable, Message: name + ": somebody is writing to the file"}
-	case errors.Is(err, unix.E2BIG):
-		return &StartError{Invalid: true, Message: name + ": arguments and environment are larger than the kernel allows"}
+	case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+		return &StartError{Message: name + ": cannot be started: the agent has no file descriptor left; " +
+			"end processes that earlier steps left running, or redirect their output to files"}
 	default:
 		return &StartError{Message: fmt.Sprintf("%s: cannot be started: %v", name, err)}
 	}
 }
 
 // startFailure words the error of starting a file that was found.
-func startFailure(name string, err error) *StartError {
-	if errors.Is(err, unix.ENOENT) {
-		return &StartError{ExitCode: CodeNotFound, Message: name + ": its interpreter or dynamic loader is not in the image"}
+func startFailure(args, env []string, err error) *StartError {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return &StartError{ExitCode: CodeNotFound, Message: args[0] + ": its interpreter or dynamic loader is not in the image"}
+	case errors.Is(err, unix.E2BIG):
+		return &StartError{Invalid: true, Message: args[0] + ": " + tooBig(args, env)}
 	}
-	return startError(name, err)
+	return startError(args[0], err)
 }
 
 func isTextBusy(err error) bool { return errors.Is(err, syscall.ETXTBSY) }

@@ -45,6 +45,10 @@ func (s *Supervisor) wake() {
 func (s *Supervisor) reap() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.reapLocked()
+}
+
+func (s *Supervisor) reapLocked() {
 	s.held = false
 	for {
 		pid, err := peekDead()
@@ -79,6 +83,18 @@ func peekDead() (int, error) {
 		}
 		return int(*(*int32)(unsafe.Add(unsafe.Pointer(&info), siginfoPID))), nil
 	}
+}
+
+// childlessLocked says that nothing lives of what was started here.
+func (s *Supervisor) childlessLocked() bool {
+	if childless() {
+		return true
+	}
+	if len(s.tracked) > 0 {
+		return false
+	}
+	s.reapLocked()
+	return childless()
 }
 
 // childless says that this process has no child, dead or alive: then nothing

@@ -1,20 +1,24 @@
-// Package process starts commands, follows them to their end and leaves
-// nothing of them behind. It knows nothing of tasks or of the network.
+// Package process starts commands, follows them to their end, and stops them with
+// all they began. It knows nothing of tasks or of the network.
 //
 // The agent is the reaper of its container: as process 1, or else as a child
 // subreaper, it inherits every process whose parent has died. So that it does not
 // steal the exit status of a command that os/exec waits for, it looks at a dead child before
 // it reaps it and leaves alone those that were started here (see reap.go).
 //
-// A command gets a process group of its own. What belongs to a command is its
-// group, all descendants, and the processes that were left to the agent by a parent's death and carry
-// the command's mark in their environment (see family.go). All of it is ended
-// when the command ends or is stopped; nothing survives the step that began it.
-// Without /proc only the group can be found.
+// A command gets a process group of its own. The family of a command is its group, all
+// descendants, and the processes that were left to the agent by a parent's death and carry
+// the command's mark in their environment (see family.go). When a command is stopped, its
+// whole family is ended. Without /proc only the group can be found.
 //
-// Goroutines: Reap is the reaper; Start makes one goroutine a process, which
-// ends with the process and is joined by Stop and Settle; Run joins those
-// it makes. Supervisor.mu is the only lock, and is held over fork and registration.
+// When a command ends by itself, the rest of its family goes on until EndLeft (see left.go).
+// What the rest writes to the command's output is read and discarded (see drain.go), so
+// that it meets neither a full pipe nor a broken one. That costs at most two descriptors and two
+// goroutines per command, for as long as a process holds its output open.
+//
+// Goroutines: Reap is the reaper; Start makes one per process, which ends with the process; Run
+// joins those it makes, except those that discard output, which Close joins. Locks:
+// Supervisor.mu is held over fork and registration; drains.mu stands alone.
 //
 // Read supervisor.go first, then command.go.
 package process
@@ -24,6 +28,7 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"syscall"
 	"time"
@@ -31,19 +36,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// MarkVariable is set in the environment of every command, to the ID it was started with.
-const MarkVariable = "ARL_EXECUTION_ID"
+const (
+	// ExecutionVariable is set in the environment of every command, to the ID it was started with.
+	ExecutionVariable = "ARL_EXECUTION_ID"
+	// markVariable is set to a mark that no other command has: its number since the start of the
+	// agent, a dot, and its grace in milliseconds. Processes are recognized by it after
+	// their parents have ended.
+	markVariable = "ARL_MARK"
+)
 
 // Config makes a Supervisor.
 type Config struct {
 	// Logger gets what cannot be returned.
 	Logger *slog.Logger
 	// Exclusive says that every process beneath the agent was begun by a
-	// command, so that while a single command runs, all of them are its own,
-	// even one that took a session of its own and wiped its environment. Set
-	// it if the agent is process 1 and runs nothing but steps. What somebody
-	// starts in the container behind the agent's back, and leaves there without a parent, is
-	// then ended with the next step.
+	// command. While a command runs alone, and ran alone from its start, when nothing was left of
+	// earlier ones, all processes are then its own, even one that took a session of its own and
+	// wiped its environment. Set it if the agent is process 1 and runs nothing
+	// but commands. A process that is started in the container by other means, and left
+	// there without a parent, is then ended with a command that is stopped.
 	Exclusive bool
 }
 
@@ -53,9 +64,12 @@ type Supervisor struct {
 	logger    *slog.Logger
 	exclusive bool
 	// kick makes the reaper look again.
-	kick chan struct{}
+	kick   chan struct{}
+	drains drains
 
 	mu sync.Mutex
+	// starts counts the processes that were started.
+	starts int64
 	// tracked are the processes started here that have not been waited for.
 	tracked map[int]*Process
 	// held says that the reaper stopped at a tracked process and wants a kick.
@@ -81,7 +95,13 @@ type Process struct {
 	supervisor *Supervisor
 	id         string
 	pid        int
-	done       chan struct{}
+	// mark is the variable in the environment that identifies the family.
+	mark []byte
+	// number is Supervisor.starts as of the start of the process, and first says
+	// that there was no other process beneath the agent then.
+	number int64
+	first  bool
+	done   chan struct{}
 	// state is set before done is closed.
 	state *os.ProcessState
 }
@@ -91,19 +111,24 @@ type Process struct {
 // file open, so it passes within a millisecond.
 const textBusyRetries = 8
 
-// Start starts cmd in a process group of its own. The ID says whom its orphans
-// belong to; cmd.Env must carry it as MarkVariable. The caller must not call any
-// method of cmd afterwards.
-func (s *Supervisor) Start(cmd *exec.Cmd, id string) (*Process, error) {
+// Start starts cmd in a process group of its own, and adds the ID to its
+// environment. The grace is what EndLeft gives to what the process leaves running. The caller
+// must not call any method of cmd afterwards.
+func (s *Supervisor) Start(cmd *exec.Cmd, id string, grace time.Duration) (*Process, error) {
 	attr := syscall.SysProcAttr{}
 	if cmd.SysProcAttr != nil {
 		attr = *cmd.SysProcAttr
 	}
 	attr.Setpgid = true
+	env := cmd.Env
+	if env == nil {
+		env = os.Environ()
+	}
+	env = append(env[:len(env):len(env)], ExecutionVariable+"="+id)
 	for attempt := 0; ; attempt++ {
 		try := *cmd
-		try.SysProcAttr = &attr
-		process, err := s.start(&try, id)
+		try.SysProcAttr, try.Env = &attr, env
+		process, err := s.start(&try, id, grace)
 		if err == nil || attempt == textBusyRetries || !isTextBusy(err) {
 			return process, err
 		}
@@ -111,13 +136,20 @@ func (s *Supervisor) Start(cmd *exec.Cmd, id string) (*Process, error) {
 	}
 }
 
-func (s *Supervisor) start(cmd *exec.Cmd, id string) (*Process, error) {
+func (s *Supervisor) start(cmd *exec.Cmd, id string, grace time.Duration) (*Process, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	first := s.exclusive && s.childlessLocked()
+	mark := markVariable + "=" + strconv.FormatInt(s.starts+1, 10) + "." + strconv.FormatInt(grace.Milliseconds(), 10)
+	cmd.Env = append(cmd.Env[:len(cmd.Env):len(cmd.Env)], mark)
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	process := &Process{supervisor: s, id: id, pid: cmd.Process.Pid, done: make(chan struct{})}
+	s.starts++
+	process := &Process{
+		supervisor: s, id: id, pid: cmd.Process.Pid, mark: []byte(mark),
+		number: s.starts, first: first, done: make(chan struct{}),
+	}
 	s.tracked[process.pid] = process
 	go process.wait(cmd)
 	return process, nil

@@ -86,14 +86,15 @@ const (
 	execLook     = time.Millisecond
 )
 
-// carriesMark says whether a process was started with the mark in its environment.
-func carriesMark(pid int, mark []byte) bool {
+// markOf returns the mark in the environment that a process was started with, as
+// NAME=VALUE, or nil.
+func markOf(pid int) []byte {
 	for line := range bytes.SplitSeq(environOf(pid), []byte{0}) {
-		if bytes.Equal(line, mark) {
-			return true
+		if bytes.HasPrefix(line, []byte(markVariable+"=")) {
+			return line
 		}
 	}
-	return false
+	return nil
 }
 
 // environOf returns the environment that a process was started with. In the
@@ -115,23 +116,4 @@ func environOf(pid int) []byte {
 			return nil
 		}
 	}
-}
-
-// firstThreadChildren returns the children of the first thread of this process.
-// If the kernel was built without such lists, returns an error.
-func firstThreadChildren() ([]int, error) {
-	self := strconv.Itoa(os.Getpid())
-	data, err := os.ReadFile("/proc/self/task/" + self + "/children")
-	if err != nil {
-		return nil, err
-	}
-	var children []int
-	for field := range bytes.FieldsSeq(data) {
-		pid, err := strconv.Atoi(string(field))
-		if err != nil {
-			return nil, err
-		}
-		children = append(children, pid)
-	}
-	return children, nil
 }
