@@ -95,9 +95,21 @@ var stepCases = []struct {
 }, {
 	name:  "a patch that does not fit",
 	steps: []wire.Step{step("a", content("f", "x\n")), step("b", patch("f", "--- a/f\n+++ b/f\n@@ -1 +1 @@\n-y\n+z\n"))},
-	want: wire.ExecutionResult{State: wire.Failed, Reason: wire.ReasonStepFailed, Message: `step "b": DIR/f: hunk 1 of 1 (@@ -1,1 +1,1 @@) does not apply: line 1: expected "y", found "x"`, Steps: []wire.StepResult{
+	want: wire.ExecutionResult{State: wire.Failed, Reason: wire.ReasonStepFailed, Message: `step "b": DIR/f: hunk 1 of 1 (@@ -1 +1 @@) does not apply: line 1: expected "y", found "x"`, Steps: []wire.StepResult{
 		{Name: "a", State: wire.Succeeded},
-		{Name: "b", State: wire.Failed, Reason: wire.ReasonStepFailed, Message: `DIR/f: hunk 1 of 1 (@@ -1,1 +1,1 @@) does not apply: line 1: expected "y", found "x"`},
+		{Name: "b", State: wire.Failed, Reason: wire.ReasonStepFailed, Message: `DIR/f: hunk 1 of 1 (@@ -1 +1 @@) does not apply: line 1: expected "y", found "x"`},
+	}},
+}, {
+	name: "a patch that is moved",
+	steps: []wire.Step{
+		step("a", content("f", "1\n2\n3\nx\n5\n")),
+		step("b", patch("f", "--- a/f\n+++ b/f\n@@ -2,3 +2,3 @@\n 3\n-x\n+y\n 5\n")),
+		step("c", patch(".", "--- a/f\n+++ b/f\n@@ -3,3 +3,3 @@\n 3\n-y\n+z\n 5\n")),
+	},
+	want: wire.ExecutionResult{State: wire.Succeeded, Steps: []wire.StepResult{
+		{Name: "a", State: wire.Succeeded},
+		{Name: "b", State: wire.Succeeded, Message: "DIR/f: hunk 1 of 1 (@@ -2,3 +2,3 @@) moved +1 lines to line 3"},
+		{Name: "c", State: wire.Succeeded, Message: "files changed: 1, created: 0, deleted: 0"},
 	}},
 }}
 

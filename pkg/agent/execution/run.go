@@ -125,8 +125,10 @@ func (r *runner) one(ctx context.Context, index int) wire.StepResult {
 	}
 	if step.Type == wire.StepCommand {
 		r.command(ctx, index, &done)
-	} else if err := r.filePatch(step); err != nil {
+	} else if message, err := r.filePatch(step); err != nil {
 		fail(&done, wire.ReasonStepFailed, err.Error())
+	} else {
+		done.Message = clip(message)
 	}
 	done.DurationMicros = time.Since(begin).Microseconds()
 	r.log.Mark(wire.Event{Type: wire.EventStepFinished, Time: time.Now().UTC(), Step: index, StepDone: &done})
@@ -134,10 +136,15 @@ func (r *runner) one(ctx context.Context, index int) wire.StepResult {
 }
 
 func fail(done *wire.StepResult, reason, message string) {
+	done.State, done.Reason, done.Message = wire.Failed, reason, clip(message)
+}
+
+func clip(message string) string {
+	const more = "..."
 	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + "..."
+		return strings.ToValidUTF8(message[:maxMessage-len(more)], "") + more
 	}
-	done.State, done.Reason, done.Message = wire.Failed, reason, message
+	return message
 }
 
 // command runs a step of type Command.
@@ -217,8 +224,9 @@ func (r *runner) sink(ctx context.Context, to sink) func([]byte) {
 	}
 }
 
-// filePatch runs a step of type FilePatch.
-func (r *runner) filePatch(step wire.Step) error {
+// filePatch runs a step of type FilePatch. The message says where a patch was applied
+// otherwise than it says.
+func (r *runner) filePatch(step wire.Step) (message string, err error) {
 	var mode *fs.FileMode
 	if step.Mode != nil {
 		bits := fs.FileMode(*step.Mode)
@@ -228,5 +236,5 @@ func (r *runner) filePatch(step wire.Step) error {
 	if step.Patch != nil {
 		return r.registry.config.Files.Patch(name, *step.Patch, mode)
 	}
-	return r.registry.config.Files.Write(name, []byte(*step.Content), mode)
+	return "", r.registry.config.Files.Write(name, []byte(*step.Content), mode)
 }

@@ -8,8 +8,12 @@
 // somebody puts in place meanwhile leads nowhere outside either.
 //
 // Files are replaced, not overwritten: a reader sees the old content or the
-// new one, whole. A failed write or patch changes nothing. A symbolic link to a file is followed
-// and kept; a hard link is broken.
+// new one, whole. A failed write or patch changes nothing, also if the patch is of many files and
+// one in the middle fails; only the end of the agent itself can leave it half done. A symbolic link
+// to a file is followed and kept; a hard link is broken.
+//
+// A patch is planned in memory (plan.go, with the package diff), and then carried out by moves that
+// can be undone (commit.go).
 //
 // No goroutine, no lock. Read root.go first, then write.go and patch.go.
 package file
@@ -36,6 +40,8 @@ const maxLinks = 40
 type Root struct {
 	dir  string
 	root *os.Root
+	// fault makes the operations of a patch fail, in tests.
+	fault func(operation, path string) error
 }
 
 // OpenRoot opens a directory as a root. The caller closes it.
@@ -82,7 +88,7 @@ func (r *Root) MakeDir(name string) (string, error) {
 
 // resolve follows all symbolic links of a path, seen from the root, and returns
 // it relative to the root and free of links and dots. Components that do not
-// exist stand for themselves.
+// exist stand for themselves, also below a file.
 func (r *Root) resolve(name string) (string, error) {
 	pending := strings.Split(name, "/")
 	var done []string
@@ -102,7 +108,7 @@ func (r *Root) resolve(name string) (string, error) {
 		}
 		here := path.Join(append(done[:len(done):len(done)], component)...)
 		info, err := r.root.Lstat(here)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENOTDIR) {
 			return "", reason(err)
 		}
 		if err != nil || info.Mode()&fs.ModeSymlink == 0 {
@@ -122,6 +128,16 @@ func (r *Root) resolve(name string) (string, error) {
 		pending = append(strings.Split(target, "/"), pending...)
 	}
 	return path.Join(append([]string{"."}, done...)...), nil
+}
+
+// resolveParent resolves a path but for its last component, which may be a symbolic link.
+func (r *Root) resolveParent(name string) (string, error) {
+	dir, base := path.Split(strings.TrimRight(name, "/"))
+	if base == "" || base == "." || base == ".." {
+		return r.resolve(name)
+	}
+	resolved, err := r.resolve(dir)
+	return path.Join(resolved, base), err
 }
 
 // reason strips the paths of the agent's making from an error of the operating system.

@@ -1,10 +1,8 @@
 package file
 
 import (
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -33,46 +31,6 @@ func (r *Root) Write(name string, content []byte, mode *fs.FileMode) error {
 	}
 	defer target.close()
 	return target.replace(content, mode)
-}
-
-// Patch applies a unified diff to a file, as a whole or not at all. The diff
-// speaks of one file, and it is name that says which; the names in the diff are not
-// looked at. A diff from /dev/null makes a file that must not be there, one to
-// /dev/null deletes the file, which must hold just what the diff says. The mode
-// nil means that of the diff, if it has one, else as in Write. If a hunk does not
-// fit, returns an error that names it, its line and what was expected there.
-func (r *Root) Patch(name, diff string, mode *fs.FileMode) error {
-	parsed, err := parsePatch(diff)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	target, err := r.open(name, parsed.IsNew)
-	if err != nil {
-		return err
-	}
-	defer target.close()
-	if parsed.IsNew && target.info != nil {
-		return fmt.Errorf("%s: the patch creates the file, but it is there already", name)
-	}
-	if !parsed.IsNew && target.info == nil {
-		return fmt.Errorf("%s: the file to patch does not exist", name)
-	}
-	before, err := target.read()
-	if err != nil {
-		return err
-	}
-	after, err := applyPatch(before, parsed)
-	if err != nil {
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if parsed.IsDelete {
-		return target.remove()
-	}
-	if mode == nil && parsed.NewMode != 0 {
-		fromDiff := parsed.NewMode.Perm()
-		mode = &fromDiff
-	}
-	return target.replace(after, mode)
 }
 
 // target is a regular file, there or to be made, in an open directory.
@@ -129,37 +87,6 @@ func (r *Root) open(name string, makeDirs bool) (*target, error) {
 
 func (t *target) close() { _ = t.dir.Close() }
 
-// read returns the content, or nil if there is no file.
-func (t *target) read() ([]byte, error) {
-	if t.info == nil {
-		return nil, nil
-	}
-	if t.info.Size() > MaxPatchedBytes {
-		return nil, fmt.Errorf("%s: %d bytes are too many to patch; at most %d", t.name, t.info.Size(), MaxPatchedBytes)
-	}
-	// Not blocking, should it have become a pipe meanwhile.
-	opened, err := t.dir.OpenFile(t.base, os.O_RDONLY|unix.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t.name, reason(err))
-	}
-	defer opened.Close()
-	content, err := io.ReadAll(io.LimitReader(opened, MaxPatchedBytes+1))
-	if err == nil && len(content) > MaxPatchedBytes {
-		err = errors.New("the file grows while it is read")
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", t.name, reason(err))
-	}
-	return content, nil
-}
-
-func (t *target) remove() error {
-	if err := t.dir.Remove(t.base); err != nil {
-		return fmt.Errorf("%s: removing: %w", t.name, reason(err))
-	}
-	return nil
-}
-
 // replace puts a new file with the content in the place of the target.
 func (t *target) replace(content []byte, mode *fs.FileMode) error {
 	wanted := defaultMode
@@ -169,8 +96,12 @@ func (t *target) replace(content []byte, mode *fs.FileMode) error {
 	if mode != nil {
 		wanted = *mode
 	}
-	temporary := ".arl-" + rand.Text()
-	err := t.fill(temporary, content, wanted)
+	var owner *syscall.Stat_t
+	if t.info != nil {
+		owner, _ = t.info.Sys().(*syscall.Stat_t)
+	}
+	temporary := temporaryName()
+	err := fill(t.dir, temporary, content, wanted, owner)
 	if err == nil {
 		err = t.dir.Rename(temporary, t.base)
 	}
@@ -185,9 +116,9 @@ func (t *target) replace(content []byte, mode *fs.FileMode) error {
 	return nil
 }
 
-// fill makes a new file with content, mode and the owner of the target.
-func (t *target) fill(name string, content []byte, mode fs.FileMode) (err error) {
-	created, err := t.dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// fill makes a new file with content and mode, and the owner unless that is nil.
+func fill(dir *os.Root, name string, content []byte, mode fs.FileMode, owner *syscall.Stat_t) (err error) {
+	created, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -195,11 +126,9 @@ func (t *target) fill(name string, content []byte, mode fs.FileMode) (err error)
 	if _, err := created.Write(content); err != nil {
 		return err
 	}
-	if t.info != nil {
-		if owner, ok := t.info.Sys().(*syscall.Stat_t); ok && !t.mine(owner) {
-			if err := created.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
-				return err
-			}
+	if owner != nil && !mine(owner) {
+		if err := created.Chown(int(owner.Uid), int(owner.Gid)); err != nil {
+			return err
 		}
 	}
 	// After the change of owner, which clears some bits.
@@ -207,6 +136,6 @@ func (t *target) fill(name string, content []byte, mode fs.FileMode) (err error)
 }
 
 // mine says whether a new file would have the owner anyway.
-func (t *target) mine(owner *syscall.Stat_t) bool {
+func mine(owner *syscall.Stat_t) bool {
 	return int(owner.Uid) == os.Geteuid() && int(owner.Gid) == os.Getegid()
 }

@@ -180,9 +180,11 @@ const (
 
 // StepResult is how a step went.
 type StepResult struct {
-	Name    string `json:"name"`
-	State   string `json:"state"`
-	Reason  string `json:"reason,omitempty"`
+	Name   string `json:"name"`
+	State  string `json:"state"`
+	Reason string `json:"reason,omitempty"`
+	// Message says why the step failed, or, of a patch that succeeded, what was applied otherwise
+	// than the patch says. At most 1 KiB.
 	Message string `json:"message,omitempty"`
 	// ExitCode is 128 plus the signal's number if a signal ended the command.
 	// Nil if no command ran.

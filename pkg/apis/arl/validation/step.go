@@ -106,7 +106,7 @@ func validateCommand(command []string, fldPath *field.Path) field.ErrorList {
 }
 
 func validateFilePatchStep(step *arl.TaskStep, fldPath *field.Path) field.ErrorList {
-	errs := validateFilePath(step.Path, fldPath.Child("path"))
+	errs := validateFilePath(step, fldPath)
 	errs = append(errs, validateFileChange(step, fldPath)...)
 	if step.Mode != nil && (*step.Mode < 0 || *step.Mode > maxMode) {
 		errs = append(errs, field.Invalid(fldPath.Child("mode"), *step.Mode,
@@ -115,18 +115,22 @@ func validateFilePatchStep(step *arl.TaskStep, fldPath *field.Path) field.ErrorL
 	return errs
 }
 
-// validateFilePath wants the path of a file. Whether it leads out of the
-// container's root is for the agent to say, which sees the symbolic links.
-func validateFilePath(p string, fldPath *field.Path) field.ErrorList {
+// validateFilePath wants the path of a file, or of a directory for a patch. Only the agent can say
+// which of them it is if the path does not, and whether symbolic links lead out of the root.
+func validateFilePath(step *arl.TaskStep, fldPath *field.Path) field.ErrorList {
+	p, pathField := step.Path, fldPath.Child("path")
 	if p == "" {
-		return field.ErrorList{field.Required(fldPath, "must name the file to write or patch")}
+		return field.ErrorList{field.Required(pathField, "must name the file to write or patch, or the directory to patch")}
 	}
-	if errs := validatePath(p, fldPath); len(errs) > 0 {
+	if errs := validatePath(p, pathField); len(errs) > 0 {
 		return errs
 	}
-	switch _, last := path.Split(p); last {
-	case "", ".", "..":
-		return field.ErrorList{field.Invalid(fldPath, p, "must name a file, not a directory")}
+	switch _, last := path.Split(p); {
+	case last != "" && last != "." && last != "..":
+	case step.Patch == nil:
+		return field.ErrorList{field.Invalid(pathField, p, "must name a file, not a directory, unless patch is set")}
+	case step.Mode != nil:
+		return field.ErrorList{field.Forbidden(fldPath.Child("mode"), "only if path names a file; the patch of a directory has the modes of its files")}
 	}
 	return nil
 }
