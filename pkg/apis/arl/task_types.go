@@ -43,7 +43,7 @@ type StepType string
 const (
 	// StepCommand runs a program.
 	StepCommand StepType = "Command"
-	// StepFilePatch writes or patches a file.
+	// StepFilePatch writes a file, or patches a file or those of a directory.
 	StepFilePatch StepType = "FilePatch"
 )
 

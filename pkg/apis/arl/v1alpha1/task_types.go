@@ -45,7 +45,7 @@ type StepType string
 const (
 	// StepCommand runs a program.
 	StepCommand StepType = "Command"
-	// StepFilePatch writes or patches a file.
+	// StepFilePatch writes a file, or patches a file or those of a directory.
 	StepFilePatch StepType = "FilePatch"
 )
 
@@ -225,8 +225,8 @@ type TaskStep struct {
 	// unique in the task.
 	Name string `json:"name" protobuf:"bytes,1,opt,name=name"`
 
-	// type is "Command", which runs a program, or "FilePatch", which writes or
-	// patches a file.
+	// type is "Command", which runs a program, or "FilePatch", which writes a
+	// file, or applies a patch to a file or to those of a directory.
 	Type StepType `json:"type" protobuf:"bytes,2,opt,name=type,casttype=StepType"`
 
 	// command is the program and its arguments, at most 1024 strings of less
@@ -263,10 +263,11 @@ type TaskStep struct {
 	// +optional
 	OnFailure FailureAction `json:"onFailure,omitempty" protobuf:"bytes,8,opt,name=onFailure,casttype=FailureAction"`
 
-	// path is the file to write or patch, absolute or relative to the sandbox's
-	// workDir. Missing directories are made. A path that leads out of the
-	// container's root, also by a symbolic link, fails the step. Needed by, and
-	// only for, FilePatch.
+	// path is the file to write or patch, or the directory to patch, absolute or
+	// relative to the sandbox's workDir. It means a directory if one is there,
+	// or if it ends with "/"; "." is the workDir. Missing directories are
+	// created. A path that leads out of the container's root, also by a symbolic
+	// link, fails the step. Needed by, and only for, FilePatch.
 	// +optional
 	Path string `json:"path,omitempty" protobuf:"bytes,9,opt,name=path"`
 
@@ -275,15 +276,21 @@ type TaskStep struct {
 	// +optional
 	Content *string `json:"content,omitempty" protobuf:"bytes,10,opt,name=content"`
 
-	// patch is a unified diff that is applied to the file, as a whole or not at
-	// all, at most 1 MiB. It must speak of this one file. Exactly one of content
-	// and patch is set, and only for FilePatch.
+	// patch is a unified diff that is applied as a whole or not at all, at most
+	// 1 MiB. If path is a file, the diff changes this one file, whatever names
+	// are in it. If path is a directory, the diff may be a whole git diff: names
+	// in it are relative to path, and files may be created, deleted, renamed,
+	// copied, binary and symbolic links. Wrong line numbers and counts of hunks
+	// are corrected, and the line ends of files are kept; the step's message
+	// says which hunks moved. Exactly one of content and patch is set, and only
+	// for FilePatch.
 	// +optional
 	Patch *string `json:"patch,omitempty" protobuf:"bytes,11,opt,name=patch"`
 
 	// mode is the file's permission bits, 0 to 0777 (a decimal number in JSON:
-	// 420 is 0644). The default keeps those of an existing file, else 0644. Only
-	// for FilePatch.
+	// 420 is 0644). The default keeps those of an existing file, else 0644; a
+	// patch may change them, too. Only for FilePatch, and only if path is a
+	// file.
 	// +optional
 	Mode *int32 `json:"mode,omitempty" protobuf:"varint,12,opt,name=mode"`
 }
@@ -388,7 +395,9 @@ type TaskStepStatus struct {
 	// reason says in one word why a step failed.
 	// +optional
 	Reason string `json:"reason,omitempty" protobuf:"bytes,3,opt,name=reason"`
-	// message says the same for humans.
+	// message explains why a step failed. Of a patch that succeeded, it says
+	// which hunks were applied elsewhere or otherwise than the patch says. At
+	// most 1 KiB.
 	// +optional
 	Message string `json:"message,omitempty" protobuf:"bytes,4,opt,name=message"`
 	// exitCode is the command's: 128 plus the signal's number if a signal ended it.
