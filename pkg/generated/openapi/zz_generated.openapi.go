@@ -1093,7 +1093,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStep(ref common.ReferenceCallback) common.
 					},
 					"type": {
 						SchemaProps: spec.SchemaProps{
-							Description: "type is \"Command\", which runs a program, or \"FilePatch\", which writes or patches a file.\n\nPossible enum values:\n - `\"Command\"` runs a program.\n - `\"FilePatch\"` writes or patches a file.",
+							Description: "type is \"Command\", which runs a program, or \"FilePatch\", which writes a file, or applies a patch to a file or to those of a directory.\n\nPossible enum values:\n - `\"Command\"` runs a program.\n - `\"FilePatch\"` writes a file, or patches a file or those of a directory.",
 							Default:     "",
 							Type:        []string{"string"},
 							Format:      "",
@@ -1165,7 +1165,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStep(ref common.ReferenceCallback) common.
 					},
 					"path": {
 						SchemaProps: spec.SchemaProps{
-							Description: "path is the file to write or patch, absolute or relative to the sandbox's workDir. Missing directories are made. A path that leads out of the container's root, also by a symbolic link, fails the step. Needed by, and only for, FilePatch.",
+							Description: "path is the file to write or patch, or the directory to patch, absolute or relative to the sandbox's workDir. It means a directory if one is there, or if it ends with \"/\"; \".\" is the workDir. Missing directories are created. A path that leads out of the container's root, also by a symbolic link, fails the step. Needed by, and only for, FilePatch.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1179,14 +1179,14 @@ func schema_pkg_apis_arl_v1alpha1_TaskStep(ref common.ReferenceCallback) common.
 					},
 					"patch": {
 						SchemaProps: spec.SchemaProps{
-							Description: "patch is a unified diff that is applied to the file, as a whole or not at all, at most 1 MiB. It must speak of this one file. Exactly one of content and patch is set, and only for FilePatch.",
+							Description: "patch is a unified diff that is applied as a whole or not at all, at most 1 MiB. If path is a file, the diff changes this one file, whatever names are in it. If path is a directory, the diff may be a whole git diff: names in it are relative to path, and files may be created, deleted, renamed, copied, binary and symbolic links. Wrong line numbers and counts of hunks are corrected, and the line ends of files are kept; the step's message says which hunks moved. Exactly one of content and patch is set, and only for FilePatch.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
 					},
 					"mode": {
 						SchemaProps: spec.SchemaProps{
-							Description: "mode is the file's permission bits, 0 to 0777 (a decimal number in JSON: 420 is 0644). The default keeps those of an existing file, else 0644. Only for FilePatch.",
+							Description: "mode is the file's permission bits, 0 to 0777 (a decimal number in JSON: 420 is 0644). The default keeps those of an existing file, else 0644; a patch may change them, too. Only for FilePatch, and only if path is a file.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -1230,7 +1230,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStepStatus(ref common.ReferenceCallback) c
 					},
 					"message": {
 						SchemaProps: spec.SchemaProps{
-							Description: "message says the same for humans.",
+							Description: "message explains why a step failed. Of a patch that succeeded, it says which hunks were applied elsewhere or otherwise than the patch says. At most 1 KiB.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

@@ -15,8 +15,8 @@ type TaskStepApplyConfiguration struct {
 	// beginning and ending with a letter or digit, at most 63 characters,
 	// unique in the task.
 	Name *string `json:"name,omitempty"`
-	// type is "Command", which runs a program, or "FilePatch", which writes or
-	// patches a file.
+	// type is "Command", which runs a program, or "FilePatch", which writes a
+	// file, or applies a patch to a file or to those of a directory.
 	Type *arlv1alpha1.StepType `json:"type,omitempty"`
 	// command is the program and its arguments, at most 1024 strings of less
 	// than 128 KiB. No shell is involved unless named. Needed by, and only for,
@@ -39,21 +39,28 @@ type TaskStepApplyConfiguration struct {
 	// onFailure is "Stop" (the default: the task fails and later steps are
 	// skipped) or "Continue" (later steps run, and the task may succeed).
 	OnFailure *arlv1alpha1.FailureAction `json:"onFailure,omitempty"`
-	// path is the file to write or patch, absolute or relative to the sandbox's
-	// workDir. Missing directories are made. A path that leads out of the
-	// container's root, also by a symbolic link, fails the step. Needed by, and
-	// only for, FilePatch.
+	// path is the file to write or patch, or the directory to patch, absolute or
+	// relative to the sandbox's workDir. It means a directory if one is there,
+	// or if it ends with "/"; "." is the workDir. Missing directories are
+	// created. A path that leads out of the container's root, also by a symbolic
+	// link, fails the step. Needed by, and only for, FilePatch.
 	Path *string `json:"path,omitempty"`
 	// content is the file's whole new content, at most 1 MiB, and may be empty.
 	// Exactly one of content and patch is set, and only for FilePatch.
 	Content *string `json:"content,omitempty"`
-	// patch is a unified diff that is applied to the file, as a whole or not at
-	// all, at most 1 MiB. It must speak of this one file. Exactly one of content
-	// and patch is set, and only for FilePatch.
+	// patch is a unified diff that is applied as a whole or not at all, at most
+	// 1 MiB. If path is a file, the diff changes this one file, whatever names
+	// are in it. If path is a directory, the diff may be a whole git diff: names
+	// in it are relative to path, and files may be created, deleted, renamed,
+	// copied, binary and symbolic links. Wrong line numbers and counts of hunks
+	// are corrected, and the line ends of files are kept; the step's message
+	// says which hunks moved. Exactly one of content and patch is set, and only
+	// for FilePatch.
 	Patch *string `json:"patch,omitempty"`
 	// mode is the file's permission bits, 0 to 0777 (a decimal number in JSON:
-	// 420 is 0644). The default keeps those of an existing file, else 0644. Only
-	// for FilePatch.
+	// 420 is 0644). The default keeps those of an existing file, else 0644; a
+	// patch may change them, too. Only for FilePatch, and only if path is a
+	// file.
 	Mode *int32 `json:"mode,omitempty"`
 }
 

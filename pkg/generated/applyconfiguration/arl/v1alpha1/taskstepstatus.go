@@ -18,7 +18,9 @@ type TaskStepStatusApplyConfiguration struct {
 	State *arlv1alpha1.StepState `json:"state,omitempty"`
 	// reason says in one word why a step failed.
 	Reason *string `json:"reason,omitempty"`
-	// message says the same for humans.
+	// message explains why a step failed. Of a patch that succeeded, it says
+	// which hunks were applied elsewhere or otherwise than the patch says. At
+	// most 1 KiB.
 	Message *string `json:"message,omitempty"`
 	// exitCode is the command's: 128 plus the signal's number if a signal ended it.
 	ExitCode *int32 `json:"exitCode,omitempty"`

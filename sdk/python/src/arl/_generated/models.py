@@ -191,7 +191,7 @@ class TaskStep(Model):
     """
     mode: int | None = None
     """
-    mode is the file's permission bits, 0 to 0777 (a decimal number in JSON: 420 is 0644). The default keeps those of an existing file, else 0644. Only for FilePatch.
+    mode is the file's permission bits, 0 to 0777 (a decimal number in JSON: 420 is 0644). The default keeps those of an existing file, else 0644; a patch may change them, too. Only for FilePatch, and only if path is a file.
     """
     name: str
     """
@@ -203,11 +203,11 @@ class TaskStep(Model):
     """
     patch: str | None = None
     """
-    patch is a unified diff that is applied to the file, as a whole or not at all, at most 1 MiB. It must speak of this one file. Exactly one of content and patch is set, and only for FilePatch.
+    patch is a unified diff that is applied as a whole or not at all, at most 1 MiB. If path is a file, the diff changes this one file, whatever names are in it. If path is a directory, the diff may be a whole git diff: names in it are relative to path, and files may be created, deleted, renamed, copied, binary and symbolic links. Wrong line numbers and counts of hunks are corrected, and the line ends of files are kept; the step's message says which hunks moved. Exactly one of content and patch is set, and only for FilePatch.
     """
     path: str | None = None
     """
-    path is the file to write or patch, absolute or relative to the sandbox's workDir. Missing directories are made. A path that leads out of the container's root, also by a symbolic link, fails the step. Needed by, and only for, FilePatch.
+    path is the file to write or patch, or the directory to patch, absolute or relative to the sandbox's workDir. It means a directory if one is there, or if it ends with "/"; "." is the workDir. Missing directories are created. A path that leads out of the container's root, also by a symbolic link, fails the step. Needed by, and only for, FilePatch.
     """
     stdin: str | None = None
     """
@@ -219,7 +219,7 @@ class TaskStep(Model):
     """
     type: str
     """
-    type is "Command", which runs a program, or "FilePatch", which writes or patches a file.
+    type is "Command", which runs a program, or "FilePatch", which writes a file, or applies a patch to a file or to those of a directory.
     """
     work_dir: Annotated[str | None, Field(alias="workDir")] = None
     """
@@ -242,7 +242,7 @@ class TaskStepStatus(Model):
     """
     message: str | None = None
     """
-    message says the same for humans.
+    message explains why a step failed. Of a patch that succeeded, it says which hunks were applied elsewhere or otherwise than the patch says. At most 1 KiB.
     """
     name: str
     """
