@@ -26,7 +26,9 @@ func File(path, content string) Step {
 	return Step{Type: v1alpha1.StepFilePatch, Path: path, Content: &content}
 }
 
-// Patch is a step that applies a unified diff to a file, as a whole or not at all.
+// Patch is a step that applies a unified diff, as a whole or not at all. The path is a file, or the
+// directory that the names in a git diff are relative to; "." is the work directory. The message of
+// the step's result says which hunks were applied elsewhere than their line numbers say.
 func Patch(path, diff string) Step {
 	return Step{Type: v1alpha1.StepFilePatch, Path: path, Patch: &diff}
 }

@@ -195,7 +195,11 @@ func (p *patcher) apply(f *diff.File, source *node) (*node, error) {
 		return nil, err
 	}
 	for _, note := range result.Notes {
-		p.notes = append(p.notes, p.shown(f.New)+": "+note)
+		name := f.New
+		if !p.many {
+			name = p.shown(name)
+		}
+		p.notes = append(p.notes, name+": "+note)
 	}
 	made.content = result.Content
 	p.plan.total += len(result.Content)

@@ -68,17 +68,6 @@ class Verdict:
     failed: frozenset[str]
 
 
-def files_of(diff: str) -> dict[str, str]:
-    """Splits a diff of several files into one for each, as a FilePatch step takes it."""
-    parts = re.split(r"^(?=--- )", diff, flags=re.MULTILINE)
-    found = {}
-    for part in parts:
-        name = re.search(r"^\+\+\+ (?:b/)?(\S+)", part, re.MULTILINE)
-        if name:
-            found[name[1]] = part
-    return found
-
-
 def read_verdict(output: str) -> Verdict:
     """Reads what unittest printed."""
     outcomes = dict(re.findall(r"^(\w+) \(.*\) \.\.\. (ok|FAIL|ERROR)$", output, re.MULTILINE))
@@ -94,12 +83,7 @@ def test(session: SandboxSession) -> Verdict:
 def evaluate(session: SandboxSession, diff: str) -> tuple[Verdict, Verdict]:
     """Returns how the tests went before the diff was applied, and after."""
     before = test(session)
-    applied = session.execute(
-        [
-            FilePatchStep(name=f"patch-{number}", path=path, patch=patch)
-            for number, (path, patch) in enumerate(files_of(diff).items())
-        ]
-    )
+    applied = session.execute([FilePatchStep(name="patch", path=".", patch=diff)])
     if applied.status.state != "Succeeded":
         raise SystemExit(f"the diff does not apply: {applied.status.message}")
     return before, test(session)

@@ -43,15 +43,16 @@ class CommandStep(Step):
 
 
 class FilePatchStep(Step):
-    """Writes a file, or patches one with a unified diff."""
+    """Writes a file, or applies a unified diff to a file or to those of a directory."""
 
     type: Literal["FilePatch"] = "FilePatch"
     path: str
-    """The file, absolute or relative to the pool's directory. Missing directories are made."""
+    """The file, or the directory that the names in the patch are relative to. Absolute, or relative to
+    the pool's directory, which is "."; missing directories are created."""
     content: str | None = None
     """The whole new content, at most 1 MiB. Either this or patch is needed."""
     patch: str | None = None
-    """A unified diff of this one file, applied as a whole or not at all."""
+    """A unified diff, applied as a whole or not at all. A git diff of several files needs a directory as path."""
     mode: Annotated[int, Field(ge=0, le=0o777)] | None = None
     """The permission bits, such as 0o755."""
 
