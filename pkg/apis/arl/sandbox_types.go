@@ -39,6 +39,9 @@ const (
 	SandboxReasonInsufficientResources = "InsufficientResources"
 	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
 	SandboxReasonPodLost = "PodLost"
+	// SandboxReasonExecutionUnaccounted: the agent did not end the steps of a task in time. They may
+	// still run, so the sandbox is failed rather than given another task.
+	SandboxReasonExecutionUnaccounted = "ExecutionUnaccounted"
 )
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object

@@ -117,8 +117,14 @@ const (
 	TaskReasonCancelled = "Cancelled"
 	// TaskReasonSandboxNotFound: spec.sandboxRef names no sandbox.
 	TaskReasonSandboxNotFound = "SandboxNotFound"
-	// TaskReasonSandboxFailed: the sandbox failed or was deleted before the task ended.
+	// TaskReasonSandboxFailed: the sandbox failed before the task ended.
 	TaskReasonSandboxFailed = "SandboxFailed"
+	// TaskReasonSandboxDeleted: a client deleted the sandbox before the task ended. Final: it is not retried.
+	TaskReasonSandboxDeleted = "SandboxDeleted"
+	// TaskReasonSandboxExpired: the sandbox reached its maximum lifetime before the task ended. Final.
+	TaskReasonSandboxExpired = "SandboxExpired"
+	// TaskReasonAllocationTimeout: the sandbox got no pod within its allocation timeout. Final.
+	TaskReasonAllocationTimeout = "AllocationTimeout"
 	// TaskReasonAgentLost: the pod's agent was lost while steps may have run.
 	TaskReasonAgentLost = "AgentLost"
 	// TaskReasonInvalidStep: the agent refused a step.

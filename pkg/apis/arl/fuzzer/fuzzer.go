@@ -49,6 +49,12 @@ func Funcs(runtimeserializer.CodecFactory) []any {
 			if spec.RetryPolicy == "" {
 				spec.RetryPolicy = arl.RetryInfrastructure
 			}
+			if spec.TerminationGracePeriodSeconds == nil {
+				spec.TerminationGracePeriodSeconds = ptr.To(v1alpha1.DefaultTerminationGracePeriodSeconds)
+			}
+			if spec.RetentionPolicy == "" {
+				spec.RetentionPolicy = arl.RetentionDelete
+			}
 		},
 	}
 }

@@ -16,6 +16,8 @@ const (
 	DefaultMaxConcurrentTasks int32 = 1
 	// DefaultTaskTimeout is Task spec.timeout.
 	DefaultTaskTimeout = "5m"
+	// DefaultTerminationGracePeriodSeconds is Task spec.terminationGracePeriodSeconds.
+	DefaultTerminationGracePeriodSeconds int32 = 2
 )
 
 func addDefaultingFuncs(scheme *runtime.Scheme) error {
@@ -60,5 +62,11 @@ func SetDefaults_TaskSpec(spec *TaskSpec) {
 	}
 	if spec.RetryPolicy == "" {
 		spec.RetryPolicy = RetryInfrastructure
+	}
+	if spec.TerminationGracePeriodSeconds == nil {
+		spec.TerminationGracePeriodSeconds = ptr.To(DefaultTerminationGracePeriodSeconds)
+	}
+	if spec.RetentionPolicy == "" {
+		spec.RetentionPolicy = RetentionDelete
 	}
 }

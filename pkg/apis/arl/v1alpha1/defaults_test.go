@@ -61,6 +61,7 @@ func TestDefaults(t *testing.T) {
 			}}},
 			want: &v1alpha1.Task{Spec: v1alpha1.TaskSpec{
 				SandboxRef: "s", Timeout: "5m", RetryPolicy: v1alpha1.RetryInfrastructure,
+				TerminationGracePeriodSeconds: ptr.To[int32](2), RetentionPolicy: v1alpha1.RetentionDelete,
 				Steps: []v1alpha1.TaskStep{
 					{Name: "a", Type: v1alpha1.StepCommand},
 					{Name: "b", Type: v1alpha1.StepCommand, OnFailure: v1alpha1.FailureContinue},
@@ -69,8 +70,10 @@ func TestDefaults(t *testing.T) {
 		},
 		{
 			name: "task timeout and retry policy are kept",
-			obj:  &v1alpha1.Task{Spec: v1alpha1.TaskSpec{Timeout: "1s", RetryPolicy: v1alpha1.RetryAlways}},
-			want: &v1alpha1.Task{Spec: v1alpha1.TaskSpec{Timeout: "1s", RetryPolicy: v1alpha1.RetryAlways}},
+			obj: &v1alpha1.Task{Spec: v1alpha1.TaskSpec{Timeout: "1s", RetryPolicy: v1alpha1.RetryAlways,
+				TerminationGracePeriodSeconds: ptr.To[int32](0), RetentionPolicy: v1alpha1.RetentionRetain}},
+			want: &v1alpha1.Task{Spec: v1alpha1.TaskSpec{Timeout: "1s", RetryPolicy: v1alpha1.RetryAlways,
+				TerminationGracePeriodSeconds: ptr.To[int32](0), RetentionPolicy: v1alpha1.RetentionRetain}},
 		},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -40,6 +40,9 @@ const (
 	SandboxReasonInsufficientResources = "InsufficientResources"
 	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
 	SandboxReasonPodLost = "PodLost"
+	// SandboxReasonExecutionUnaccounted: the agent did not end the steps of a task in time. They may
+	// still run, so the sandbox is failed rather than given another task.
+	SandboxReasonExecutionUnaccounted = "ExecutionUnaccounted"
 )
 
 // +genclient
@@ -107,8 +110,9 @@ type SandboxSpec struct {
 	// +optional
 	Priority int32 `json:"priority,omitempty" protobuf:"varint,7,opt,name=priority"`
 
-	// env are environment variables for every step that runs in this sandbox,
-	// at most 256 of them. A step's own env wins. Immutable.
+	// env are environment variables for every step that runs in this sandbox, at most 256 of them and
+	// 512 KiB together, which leaves room for those of steps and images in what Linux passes to a
+	// program. A step's own env wins. Immutable.
 	// +optional
 	Env map[string]string `json:"env,omitempty" protobuf:"bytes,8,rep,name=env"`
 

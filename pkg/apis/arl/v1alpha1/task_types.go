@@ -122,8 +122,14 @@ const (
 	TaskReasonCancelled = "Cancelled"
 	// TaskReasonSandboxNotFound: spec.sandboxRef names no sandbox.
 	TaskReasonSandboxNotFound = "SandboxNotFound"
-	// TaskReasonSandboxFailed: the sandbox failed or was deleted before the task ended.
+	// TaskReasonSandboxFailed: the sandbox failed before the task ended.
 	TaskReasonSandboxFailed = "SandboxFailed"
+	// TaskReasonSandboxDeleted: a client deleted the sandbox before the task ended. Final: it is not retried.
+	TaskReasonSandboxDeleted = "SandboxDeleted"
+	// TaskReasonSandboxExpired: the sandbox reached its maximum lifetime before the task ended. Final.
+	TaskReasonSandboxExpired = "SandboxExpired"
+	// TaskReasonAllocationTimeout: the sandbox got no pod within its allocation timeout. Final.
+	TaskReasonAllocationTimeout = "AllocationTimeout"
 	// TaskReasonAgentLost: the pod's agent was lost while steps may have run.
 	TaskReasonAgentLost = "AgentLost"
 	// TaskReasonInvalidStep: the agent refused a step.
@@ -165,7 +171,8 @@ type TaskSpec struct {
 	// +optional
 	PoolRef string `json:"poolRef,omitempty" protobuf:"bytes,2,opt,name=poolRef"`
 
-	// steps run in the order given, 1 to 256 of them. Immutable.
+	// steps run in the order given, 1 to 256 of them. Together with the rest of the task but its
+	// status they are at most 1214976 bytes, so that every status can be stored beside them. Immutable.
 	// +listType=atomic
 	Steps []TaskStep `json:"steps" protobuf:"bytes,3,rep,name=steps"`
 
@@ -181,9 +188,10 @@ type TaskSpec struct {
 	Retries int32 `json:"retries,omitempty" protobuf:"varint,5,opt,name=retries"`
 
 	// retryPolicy names the failures that retries applies to: "Infrastructure"
-	// (the default: the pod or its agent was lost) or "Always" (failed steps
-	// and timeouts, too; the steps then run again from the first). A cancelled
-	// task is never tried again. Immutable.
+	// (the default: the pod or its agent was lost) or "Always" (failed steps and timeouts, too; the
+	// steps then run again from the first). What the user ended is never tried again: a task that was
+	// cancelled, or whose sandbox was deleted, reached its maximum lifetime, or got no pod within its
+	// allocation timeout. Immutable.
 	// +optional
 	RetryPolicy RetryPolicy `json:"retryPolicy,omitempty" protobuf:"bytes,6,opt,name=retryPolicy,casttype=RetryPolicy"`
 
@@ -194,9 +202,9 @@ type TaskSpec struct {
 	// +optional
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty" protobuf:"varint,7,opt,name=ttlSecondsAfterFinished"`
 
-	// traceID is an identifier of the caller's choice that logs and traces
-	// carry: at most 256 characters, none of them a control character.
-	// Immutable.
+	// traceID is an identifier of the caller's choice that the server's log lines about the task
+	// carry, and that the steps find in the environment variable ARL_TRACE_ID: at most 256
+	// characters, none of them a control character. Immutable.
 	// +optional
 	TraceID string `json:"traceID,omitempty" protobuf:"bytes,8,opt,name=traceID"`
 
@@ -229,15 +237,16 @@ type TaskStep struct {
 	// file, or applies a patch to a file or to those of a directory.
 	Type StepType `json:"type" protobuf:"bytes,2,opt,name=type,casttype=StepType"`
 
-	// command is the program and its arguments, at most 1024 strings of less
-	// than 128 KiB. No shell is involved unless named. Needed by, and only for,
-	// Command.
+	// command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env
+	// at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to
+	// the command ["sh", "-s"], or write it with a FilePatch step and run the file. Needed by, and
+	// only for, Command.
 	// +optional
 	// +listType=atomic
 	Command []string `json:"command,omitempty" protobuf:"bytes,3,rep,name=command"`
 
-	// env are environment variables for the command, on top of the image's and
-	// the sandbox's, at most 256 of them. Only for Command.
+	// env are environment variables for the command, on top of the image's and the sandbox's, at most
+	// 256 of them, and with command at most 1 MiB. Only for Command.
 	// +optional
 	Env map[string]string `json:"env,omitempty" protobuf:"bytes,4,rep,name=env"`
 
@@ -344,8 +353,9 @@ type TaskStatus struct {
 	// attempts is how many attempts were started.
 	// +optional
 	Attempts int32 `json:"attempts,omitempty" protobuf:"varint,14,opt,name=attempts"`
-	// steps are the outcomes of the last attempt's steps, in the order of
-	// spec.steps.
+	// steps are the states of the last attempt's steps, in the order of spec.steps. They are written
+	// with state Running, then at most once a second as the steps go on, and at the end. If the steps
+	// of the spec are larger than 16 KiB, they are written with state Running and at the end alone.
 	// +optional
 	// +listType=atomic
 	Steps []TaskStepStatus `json:"steps,omitempty" protobuf:"bytes,15,rep,name=steps"`

@@ -25,6 +25,8 @@ func ValidateSandbox(sandbox *arl.Sandbox) field.ErrorList {
 	errs = append(errs, validateSandboxResources(spec.Resources, fldPath.Child("resources"))...)
 	errs = append(errs, validateRange(spec.Priority, -maxSandboxPriority, maxSandboxPriority, fldPath.Child("priority"))...)
 	errs = append(errs, validateEnv(spec.Env, fldPath.Child("env"))...)
+	errs = append(errs, validateSandboxExec(spec.Env, fldPath.Child("env"))...)
+	errs = append(errs, validateStoredSize(storedSizeOfSandbox(sandbox), fldPath)...)
 	return append(errs, validateSandboxLimits(spec, fldPath)...)
 }
 
@@ -41,7 +43,8 @@ func ValidateSandboxUpdate(sandbox, old *arl.Sandbox) field.ErrorList {
 	if !apiequality.Semantic.DeepEqual(spec, was) {
 		errs = append(errs, validateSandboxLimits(spec, fldPath)...)
 	}
-	return errs
+	return append(errs, ifNew(validateStoredSize(storedSizeOfSandbox(sandbox), fldPath),
+		validateStoredSize(storedSizeOfSandbox(old), fldPath))...)
 }
 
 func validateSandboxPoolRef(poolRef string, fldPath *field.Path) field.ErrorList {

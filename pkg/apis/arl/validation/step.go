@@ -81,6 +81,7 @@ func validateStepName(name string, fldPath *field.Path) field.ErrorList {
 func validateCommandStep(step *arl.TaskStep, fldPath *field.Path) field.ErrorList {
 	errs := validateCommand(step.Command, fldPath.Child("command"))
 	errs = append(errs, validateEnv(step.Env, fldPath.Child("env"))...)
+	errs = append(errs, validateStepExec(step.Command, step.Env, fldPath.Child("env"))...)
 	errs = append(errs, validatePath(step.WorkDir, fldPath.Child("workDir"))...)
 	if len(step.Stdin) > maxText {
 		errs = append(errs, field.TooLong(fldPath.Child("stdin"), omitted, maxText))
@@ -101,6 +102,11 @@ func validateCommand(command []string, fldPath *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	if command[0] == "" {
 		errs = append(errs, field.Required(fldPath.Index(0), "must name the program"))
+	}
+	for i, argument := range command {
+		if len(argument) > maxArgument {
+			return append(errs, field.Invalid(fldPath.Index(i), omitted, longArgument))
+		}
 	}
 	return append(errs, validateArguments(command, fldPath)...)
 }

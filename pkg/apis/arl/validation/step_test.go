@@ -70,7 +70,10 @@ func TestValidateCommandStep(t *testing.T) {
 		{name: "too many arguments", change: func(s *arl.TaskStep) { s.Command = strings.Split(strings.Repeat("a ", 1024)+"a", " ") },
 			want: []string{`command: Too many: 1025: must have at most 1024 items`}},
 		{name: "argument too long", change: func(s *arl.TaskStep) { s.Command = []string{"echo", strings.Repeat("a", 128<<10)} },
-			want: []string{`command[1]: Too long: may not be more than 131071 bytes`}},
+			want: []string{`command[1]: Invalid value: must be at most 131071 bytes, which is the longest argument that Linux takes: to run a long script, give it as stdin to the command ["sh", "-s"], or write it with a FilePatch step and run the file`}},
+		{name: "largest command and environment", change: func(s *arl.TaskStep) { s.Command, s.Env = bulk(maxStepExec) }},
+		{name: "command and environment too large", change: func(s *arl.TaskStep) { s.Command, s.Env = bulk(maxStepExec + 1) },
+			want: []string{`env: Invalid value: command and env together take 1048577 bytes when the program is started; at most 1048576 are allowed, as Linux takes 2097152, of which 524288 are kept for the sandbox's env and 524288 for the image's: use stdin, or a file that a FilePatch step writes`}},
 		{name: "NUL bytes", change: func(s *arl.TaskStep) {
 			s.Command = []string{"a\x00"}
 			s.Env = map[string]string{"A": "\x00"}

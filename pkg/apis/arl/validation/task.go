@@ -19,7 +19,9 @@ const (
 
 	maxTaskRetries    = 10
 	maxTaskTTLSeconds = 365 * 24 * 60 * 60
-	maxTraceID        = 256
+	// maxGracePeriodSeconds is what the agent accepts.
+	maxGracePeriodSeconds = 60 * 60
+	maxTraceID            = 256
 )
 
 // ValidateTask says what is wrong with a task that is to be created.
@@ -35,7 +37,16 @@ func ValidateTask(task *arl.Task) field.ErrorList {
 		arl.RetryInfrastructure, arl.RetryAlways)...)
 	errs = append(errs, validateOptionalRange(spec.TTLSecondsAfterFinished, 0, maxTaskTTLSeconds,
 		fldPath.Child("ttlSecondsAfterFinished"))...)
-	return append(errs, validateTraceID(spec.TraceID, fldPath.Child("traceID"))...)
+	errs = append(errs, validateOptionalRange(spec.TerminationGracePeriodSeconds, 0, maxGracePeriodSeconds,
+		fldPath.Child("terminationGracePeriodSeconds"))...)
+	errs = append(errs, validateOptionalEnum(spec.RetentionPolicy, fldPath.Child("retentionPolicy"),
+		arl.RetentionDelete, arl.RetentionRetain)...)
+	if spec.RetentionPolicy == arl.RetentionRetain && spec.TTLSecondsAfterFinished != nil {
+		errs = append(errs, field.Forbidden(fldPath.Child("ttlSecondsAfterFinished"),
+			"must not be set with retentionPolicy Retain, which keeps the task until it is deleted: leave out one of them"))
+	}
+	errs = append(errs, validateTraceID(spec.TraceID, fldPath.Child("traceID"))...)
+	return append(errs, validateTaskSize(task, fldPath)...)
 }
 
 // ValidateTaskUpdate says what is wrong with a change from old to task. The
@@ -51,11 +62,14 @@ func ValidateTaskUpdate(task, old *arl.Task) field.ErrorList {
 	errs = append(errs, validateImmutable(spec.RetryPolicy, was.RetryPolicy, fldPath.Child("retryPolicy"))...)
 	errs = append(errs, validateImmutable(spec.TTLSecondsAfterFinished, was.TTLSecondsAfterFinished,
 		fldPath.Child("ttlSecondsAfterFinished"))...)
+	errs = append(errs, validateImmutable(spec.TerminationGracePeriodSeconds, was.TerminationGracePeriodSeconds,
+		fldPath.Child("terminationGracePeriodSeconds"))...)
+	errs = append(errs, validateImmutable(spec.RetentionPolicy, was.RetentionPolicy, fldPath.Child("retentionPolicy"))...)
 	errs = append(errs, validateImmutable(spec.TraceID, was.TraceID, fldPath.Child("traceID"))...)
 	if was.Cancel && !spec.Cancel {
 		errs = append(errs, field.Invalid(fldPath.Child("cancel"), false, "must stay true once set: a cancelled task cannot be resumed"))
 	}
-	return errs
+	return append(errs, ifNew(validateTaskSize(task, fldPath), validateTaskSize(old, fldPath))...)
 }
 
 // validateTaskTarget wants exactly one of sandboxRef and poolRef.

@@ -57,6 +57,18 @@ func TestValidateTask(t *testing.T) {
 			want: []string{`spec.ttlSecondsAfterFinished: Invalid value: -1: must be between 0 and 31536000`}},
 		{name: "kept too long", change: func(k *arl.Task) { k.Spec.TTLSecondsAfterFinished = ptr.To[int32](31536001) },
 			want: []string{`spec.ttlSecondsAfterFinished: Invalid value: 31536001: must be between 0 and 31536000`}},
+		{name: "killed at once", change: func(k *arl.Task) { k.Spec.TerminationGracePeriodSeconds = ptr.To[int32](0) }},
+		{name: "longest grace", change: func(k *arl.Task) { k.Spec.TerminationGracePeriodSeconds = ptr.To[int32](3600) }},
+		{name: "grace too long", change: func(k *arl.Task) { k.Spec.TerminationGracePeriodSeconds = ptr.To[int32](3601) },
+			want: []string{`spec.terminationGracePeriodSeconds: Invalid value: 3601: must be between 0 and 3600`}},
+		{name: "negative grace", change: func(k *arl.Task) { k.Spec.TerminationGracePeriodSeconds = ptr.To[int32](-1) },
+			want: []string{`spec.terminationGracePeriodSeconds: Invalid value: -1: must be between 0 and 3600`}},
+		{name: "retained", change: func(k *arl.Task) { k.Spec.RetentionPolicy = arl.RetentionRetain }},
+		{name: "retained for a time", change: func(k *arl.Task) {
+			k.Spec.RetentionPolicy, k.Spec.TTLSecondsAfterFinished = arl.RetentionRetain, ptr.To[int32](60)
+		}, want: []string{`spec.ttlSecondsAfterFinished: Forbidden: must not be set with retentionPolicy Retain, which keeps the task until it is deleted: leave out one of them`}},
+		{name: "unknown retention policy", change: func(k *arl.Task) { k.Spec.RetentionPolicy = "Forget" },
+			want: []string{`spec.retentionPolicy: Unsupported value: "Forget": supported values: "Delete", "Retain"`}},
 		{name: "longest traceID", change: func(k *arl.Task) { k.Spec.TraceID = strings.Repeat("é", 256) }},
 		{name: "traceID too long", change: func(k *arl.Task) { k.Spec.TraceID = strings.Repeat("x", 257) },
 			want: []string{`spec.traceID: Too long: may not be more than 256 characters`}},
@@ -130,10 +142,12 @@ func TestValidateTaskUpdate(t *testing.T) {
 		{name: "unset or empty is the same", old: func(*arl.Task) {}, now: inStep(func(s *arl.TaskStep) { s.Env = map[string]string{} })},
 		{name: "everything", old: func(*arl.Task) {}, now: func(k *arl.Task) {
 			k.Spec = arl.TaskSpec{PoolRef: "pool", Timeout: "1m", Retries: 1, RetryPolicy: arl.RetryAlways,
-				TTLSecondsAfterFinished: ptr.To[int32](1), TraceID: "x"}
+				TTLSecondsAfterFinished: ptr.To[int32](1), TerminationGracePeriodSeconds: ptr.To[int32](1),
+				RetentionPolicy: arl.RetentionRetain, TraceID: "x"}
 		}, want: []string{
 			`spec.sandboxRef` + immutable, `spec.poolRef` + immutable, `spec.steps` + immutable, `spec.timeout` + immutable,
-			`spec.retries` + immutable, `spec.retryPolicy` + immutable, `spec.ttlSecondsAfterFinished` + immutable, `spec.traceID` + immutable,
+			`spec.retries` + immutable, `spec.retryPolicy` + immutable, `spec.ttlSecondsAfterFinished` + immutable,
+			`spec.terminationGracePeriodSeconds` + immutable, `spec.retentionPolicy` + immutable, `spec.traceID` + immutable,
 		}},
 		{name: "labels", old: func(*arl.Task) {}, now: func(k *arl.Task) { k.Labels = map[string]string{"a": "b c"} },
 			want: []string{`metadata.labels: Invalid value: "b c": a valid label must be an empty string or consist of alphanumeric characters, '-', '_' or '.', and must start and end with an alphanumeric character (e.g. 'MyValue',  or 'my_value',  or '12345', regex used for validation is '(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?')`}},

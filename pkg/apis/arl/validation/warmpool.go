@@ -23,6 +23,7 @@ const (
 func ValidateWarmPool(pool *arl.WarmPool) field.ErrorList {
 	errs := apivalidation.ValidateObjectMeta(&pool.ObjectMeta, true,
 		nameValidator(MaxWarmPoolNameLength), field.NewPath("metadata"))
+	errs = append(errs, validateStoredSize(storedSizeOfWarmPool(pool), field.NewPath("spec"))...)
 	return append(errs, validateWarmPoolSpec(&pool.Spec, field.NewPath("spec"))...)
 }
 
@@ -33,7 +34,8 @@ func ValidateWarmPoolUpdate(pool, old *arl.WarmPool) field.ErrorList {
 	if !apiequality.Semantic.DeepEqual(pool.Spec, old.Spec) {
 		errs = append(errs, validateWarmPoolSpec(&pool.Spec, field.NewPath("spec"))...)
 	}
-	return errs
+	return append(errs, ifNew(validateStoredSize(storedSizeOfWarmPool(pool), field.NewPath("spec")),
+		validateStoredSize(storedSizeOfWarmPool(old), field.NewPath("spec")))...)
 }
 
 func validateWarmPoolSpec(spec *arl.WarmPoolSpec, fldPath *field.Path) field.ErrorList {
