@@ -521,7 +521,7 @@ func schema_pkg_apis_arl_v1alpha1_SandboxSpec(ref common.ReferenceCallback) comm
 					},
 					"env": {
 						SchemaProps: spec.SchemaProps{
-							Description: "env are environment variables for every step that runs in this sandbox, at most 256 of them. A step's own env wins. Immutable.",
+							Description: "env are environment variables for every step that runs in this sandbox, at most 256 of them and 512 KiB together, which leaves room for those of steps and images in what Linux passes to a program. A step's own env wins. Immutable.",
 							Type:        []string{"object"},
 							AdditionalProperties: &spec.SchemaOrBool{
 								Allows: true,
@@ -840,7 +840,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "steps run in the order given, 1 to 256 of them. Immutable.",
+							Description: "steps run in the order given, 1 to 256 of them. Together with the rest of the task but its status they are at most 1214976 bytes, so that every status can be stored beside them. Immutable.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -867,7 +867,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 					},
 					"retryPolicy": {
 						SchemaProps: spec.SchemaProps{
-							Description: "retryPolicy names the failures that retries applies to: \"Infrastructure\" (the default: the pod or its agent was lost) or \"Always\" (failed steps and timeouts, too; the steps then run again from the first). A cancelled task is never tried again. Immutable.\n\nPossible enum values:\n - `\"Always\"` retries failed steps and timeouts, too.\n - `\"Infrastructure\"` retries only failures that the steps did not cause.",
+							Description: "retryPolicy names the failures that retries applies to: \"Infrastructure\" (the default: the pod or its agent was lost) or \"Always\" (failed steps and timeouts, too; the steps then run again from the first). What the user ended is never tried again: a task that was cancelled, or whose sandbox was deleted, reached its maximum lifetime, or got no pod within its allocation timeout. Immutable.\n\nPossible enum values:\n - `\"Always\"` retries failed steps and timeouts, too.\n - `\"Infrastructure\"` retries only failures that the steps did not cause.",
 							Type:        []string{"string"},
 							Format:      "",
 							Enum:        []interface{}{"Always", "Infrastructure"},
@@ -882,7 +882,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 					},
 					"traceID": {
 						SchemaProps: spec.SchemaProps{
-							Description: "traceID is an identifier of the caller's choice that logs and traces carry: at most 256 characters, none of them a control character. Immutable.",
+							Description: "traceID is an identifier of the caller's choice that the server's log lines about the task carry, and that the steps find in the environment variable ARL_TRACE_ID: at most 256 characters, none of them a control character. Immutable.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1028,7 +1028,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStatus(ref common.ReferenceCallback) commo
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "steps are the outcomes of the last attempt's steps, in the order of spec.steps.",
+							Description: "steps are the states of the last attempt's steps, in the order of spec.steps. They are written with state Running, then at most once a second as the steps go on, and at the end. If the steps of the spec are larger than 16 KiB, they are written with state Running and at the end alone.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1107,7 +1107,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStep(ref common.ReferenceCallback) common.
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "command is the program and its arguments, at most 1024 strings of less than 128 KiB. No shell is involved unless named. Needed by, and only for, Command.",
+							Description: "command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to the command [\"sh\", \"-s\"], or write it with a FilePatch step and run the file. Needed by, and only for, Command.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1121,7 +1121,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStep(ref common.ReferenceCallback) common.
 					},
 					"env": {
 						SchemaProps: spec.SchemaProps{
-							Description: "env are environment variables for the command, on top of the image's and the sandbox's, at most 256 of them. Only for Command.",
+							Description: "env are environment variables for the command, on top of the image's and the sandbox's, at most 256 of them, and with command at most 1 MiB. Only for Command.",
 							Type:        []string{"object"},
 							AdditionalProperties: &spec.SchemaOrBool{
 								Allows: true,

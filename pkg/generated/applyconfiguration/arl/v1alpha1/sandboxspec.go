@@ -41,8 +41,9 @@ type SandboxSpecApplyConfiguration struct {
 	// first, then first come first served. Default 0, -1000000 to 1000000.
 	// Immutable.
 	Priority *int32 `json:"priority,omitempty"`
-	// env are environment variables for every step that runs in this sandbox,
-	// at most 256 of them. A step's own env wins. Immutable.
+	// env are environment variables for every step that runs in this sandbox, at most 256 of them and
+	// 512 KiB together, which leaves room for those of steps and images in what Linux passes to a
+	// program. A step's own env wins. Immutable.
 	Env map[string]string `json:"env,omitempty"`
 	// maxConcurrentTasks is the number of tasks that may run in this sandbox
 	// at the same time. Tasks start in creation order. Default 1, 1 to 64. May

@@ -21,7 +21,8 @@ type TaskSpecApplyConfiguration struct {
 	// sandbox is made for this task alone and deleted after it. Exactly one of
 	// sandboxRef and poolRef is set. Immutable.
 	PoolRef *string `json:"poolRef,omitempty"`
-	// steps run in the order given, 1 to 256 of them. Immutable.
+	// steps run in the order given, 1 to 256 of them. Together with the rest of the task but its
+	// status they are at most 1214976 bytes, so that every status can be stored beside them. Immutable.
 	Steps []TaskStepApplyConfiguration `json:"steps,omitempty"`
 	// timeout is how long all steps together may run, as a Go duration string
 	// such as "90s" or "5m". Waiting for a sandbox does not count. Default
@@ -31,18 +32,19 @@ type TaskSpecApplyConfiguration struct {
 	// at most 10. Immutable.
 	Retries *int32 `json:"retries,omitempty"`
 	// retryPolicy names the failures that retries applies to: "Infrastructure"
-	// (the default: the pod or its agent was lost) or "Always" (failed steps
-	// and timeouts, too; the steps then run again from the first). A cancelled
-	// task is never tried again. Immutable.
+	// (the default: the pod or its agent was lost) or "Always" (failed steps and timeouts, too; the
+	// steps then run again from the first). What the user ended is never tried again: a task that was
+	// cancelled, or whose sandbox was deleted, reached its maximum lifetime, or got no pod within its
+	// allocation timeout. Immutable.
 	RetryPolicy *arlv1alpha1.RetryPolicy `json:"retryPolicy,omitempty"`
 	// ttlSecondsAfterFinished is how long the task is kept after it ended, in seconds, 0 to 31536000.
 	// The default is the server's retention, one hour unless configured. Must not be set with
 	// retentionPolicy Retain. A task that Git or a controller applies again after it was deleted runs
 	// again. Immutable.
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
-	// traceID is an identifier of the caller's choice that logs and traces
-	// carry: at most 256 characters, none of them a control character.
-	// Immutable.
+	// traceID is an identifier of the caller's choice that the server's log lines about the task
+	// carry, and that the steps find in the environment variable ARL_TRACE_ID: at most 256
+	// characters, none of them a control character. Immutable.
 	TraceID *string `json:"traceID,omitempty"`
 	// cancel ends the task when set to true: running steps are stopped and the
 	// task ends as Failed with reason Cancelled. It cannot be set back to false.

@@ -46,8 +46,9 @@ type TaskStatusApplyConfiguration struct {
 	CompletionTime *v1.MicroTime `json:"completionTime,omitempty"`
 	// attempts is how many attempts were started.
 	Attempts *int32 `json:"attempts,omitempty"`
-	// steps are the outcomes of the last attempt's steps, in the order of
-	// spec.steps.
+	// steps are the states of the last attempt's steps, in the order of spec.steps. They are written
+	// with state Running, then at most once a second as the steps go on, and at the end. If the steps
+	// of the spec are larger than 16 KiB, they are written with state Running and at the end alone.
 	Steps []TaskStepStatusApplyConfiguration `json:"steps,omitempty"`
 	// conditions hold Succeeded, and Reconciling or Stalled while they are True.
 	Conditions []metav1.ConditionApplyConfiguration `json:"conditions,omitempty"`

@@ -18,12 +18,13 @@ type TaskStepApplyConfiguration struct {
 	// type is "Command", which runs a program, or "FilePatch", which writes a
 	// file, or applies a patch to a file or to those of a directory.
 	Type *arlv1alpha1.StepType `json:"type,omitempty"`
-	// command is the program and its arguments, at most 1024 strings of less
-	// than 128 KiB. No shell is involved unless named. Needed by, and only for,
-	// Command.
+	// command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env
+	// at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to
+	// the command ["sh", "-s"], or write it with a FilePatch step and run the file. Needed by, and
+	// only for, Command.
 	Command []string `json:"command,omitempty"`
-	// env are environment variables for the command, on top of the image's and
-	// the sandbox's, at most 256 of them. Only for Command.
+	// env are environment variables for the command, on top of the image's and the sandbox's, at most
+	// 256 of them, and with command at most 1 MiB. Only for Command.
 	Env map[string]string `json:"env,omitempty"`
 	// workDir is the directory in which the command runs, absolute or relative
 	// to the sandbox's workDir, which is the default. Created if missing. Only
