@@ -9,12 +9,11 @@ import (
 const ReasonPending = "Pending"
 
 // Unobserved returns the conditions of a new object whose controller has yet
-// to look at it. The observedGeneration of the status itself stays 0.
+// to look at it. Their observedGeneration is 0, as that of the status itself.
 func Unobserved(obj metav1.Object, conditionType string, status metav1.ConditionStatus) []metav1.Condition {
 	return []metav1.Condition{{
 		Type:               conditionType,
 		Status:             status,
-		ObservedGeneration: obj.GetGeneration(),
 		LastTransitionTime: obj.GetCreationTimestamp(),
 		Reason:             ReasonPending,
 		Message:            "The scheduler has not looked at it yet.",

@@ -61,7 +61,7 @@ func TestPrepareForCreateSetsTheStatus(t *testing.T) {
 		Status: arl.SandboxStatus{
 			Phase: arl.SandboxPending,
 			Conditions: []metav1.Condition{{
-				Type: "Ready", Status: metav1.ConditionFalse, ObservedGeneration: 1,
+				Type: "Ready", Status: metav1.ConditionFalse,
 				LastTransitionTime: epoch, Reason: ReasonPending, Message: "The scheduler has not looked at it yet.",
 			}},
 		},

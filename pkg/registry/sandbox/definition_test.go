@@ -82,7 +82,7 @@ func TestInitialStatusSaysPending(t *testing.T) {
 	want := arl.SandboxStatus{
 		Phase: arl.SandboxPending,
 		Conditions: []metav1.Condition{{
-			Type: "Ready", Status: metav1.ConditionFalse, ObservedGeneration: 1, Reason: kind.ReasonPending,
+			Type: "Ready", Status: metav1.ConditionFalse, Reason: kind.ReasonPending,
 			Message: "The scheduler has not looked at it yet.",
 		}},
 	}

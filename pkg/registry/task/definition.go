@@ -57,8 +57,9 @@ var definition = kind.Definition[*arl.Task, arl.TaskSpec, arl.TaskStatus]{
 
 func initialStatus(t *arl.Task) arl.TaskStatus {
 	return arl.TaskStatus{
-		State:      arl.TaskPending,
-		Conditions: kind.Unobserved(t, arl.TaskConditionSucceeded, metav1.ConditionUnknown),
+		State: arl.TaskPending,
+		Conditions: append(kind.Unobserved(t, arl.TaskConditionSucceeded, metav1.ConditionUnknown),
+			kind.Unobserved(t, arl.ConditionReconciling, metav1.ConditionTrue)...),
 	}
 }
 

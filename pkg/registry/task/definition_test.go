@@ -89,7 +89,10 @@ func TestInitialStatusSaysPending(t *testing.T) {
 	want := arl.TaskStatus{
 		State: arl.TaskPending,
 		Conditions: []metav1.Condition{{
-			Type: "Succeeded", Status: metav1.ConditionUnknown, ObservedGeneration: 1, Reason: kind.ReasonPending,
+			Type: "Succeeded", Status: metav1.ConditionUnknown, Reason: kind.ReasonPending,
+			Message: "The scheduler has not looked at it yet.",
+		}, {
+			Type: "Reconciling", Status: metav1.ConditionTrue, Reason: kind.ReasonPending,
 			Message: "The scheduler has not looked at it yet.",
 		}},
 	}

@@ -122,7 +122,7 @@ func TestInitialStatusSaysPending(t *testing.T) {
 	want := arl.WarmPoolStatus{
 		Phase: arl.WarmPoolPending,
 		Conditions: []metav1.Condition{{
-			Type: "Ready", Status: metav1.ConditionFalse, ObservedGeneration: 1, Reason: kind.ReasonPending,
+			Type: "Ready", Status: metav1.ConditionFalse, Reason: kind.ReasonPending,
 			Message: "The scheduler has not looked at it yet.",
 		}},
 	}
