@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/types"
 	utilrand "k8s.io/apimachinery/pkg/util/rand"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -57,6 +58,9 @@ type Config struct {
 	// TaskRetention is how long a finished task without a TTL is kept, and a
 	// sandbox that has failed and is not to be kept alive.
 	TaskRetention time.Duration
+	// TaskRetentionBytes bounds the size of all finished tasks that are not to be retained: the
+	// oldest are deleted before their time. 0: no bound.
+	TaskRetentionBytes int64
 	// MaxExecutions bounds the tasks that run at the same time in all sandboxes together.
 	MaxExecutions int
 	// PodStartParallelism bounds the pods of one pool that start at the same time.
@@ -137,6 +141,7 @@ func New(config Config) (*Scheduler, error) {
 		Pools:   group.WarmPools().Lister(),
 		Runtime: config.Runtime,
 		Ledger:  s.ledger,
+		Hold:    func(pod types.UID, released func()) bool { return s.tasks.Hold(pod, released) },
 		Timers:  s.timers,
 		Clock:   config.Clock,
 	})
@@ -144,11 +149,14 @@ func New(config Config) (*Scheduler, error) {
 		Client:          api,
 		Tasks:           group.Tasks().Lister(),
 		Sandboxes:       group.Sandboxes().Lister(),
+		Pools:           group.WarmPools().Lister(),
 		Runtime:         config.Runtime,
 		Timers:          s.timers,
 		Clock:           config.Clock,
 		ActivityChanged: listener{s}.SandboxChanged,
+		Abandon:         s.ledger.Abandon,
 		Retention:       config.TaskRetention,
+		RetentionBytes:  config.TaskRetentionBytes,
 		MaxExecutions:   config.MaxExecutions,
 		OutputLimit:     config.OutputLimit,
 		SandboxGrace:    config.SandboxGrace,

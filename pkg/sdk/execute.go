@@ -70,7 +70,8 @@ func (s *Session) judge(ctx context.Context, task *v1alpha1.Task) (*Result, erro
 		return result, nil
 	case v1alpha1.TaskReasonTimeout:
 		return result, &TaskTimeoutError{Timeout: s.settings.timeout, Result: result}
-	case v1alpha1.TaskReasonSandboxNotFound, v1alpha1.TaskReasonSandboxFailed:
+	case v1alpha1.TaskReasonSandboxNotFound, v1alpha1.TaskReasonSandboxFailed, v1alpha1.TaskReasonSandboxDeleted,
+		v1alpha1.TaskReasonSandboxExpired, v1alpha1.TaskReasonAllocationTimeout:
 		return result, s.lost(result)
 	case v1alpha1.TaskReasonAgentLost:
 		if s.sandboxGone(ctx) {

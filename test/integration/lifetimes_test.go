@@ -75,7 +75,7 @@ func TestLifetimeEndsASandboxAndItsTask(t *testing.T) {
 	n.CreateTask(taskIn("x", "behind", shell("step", "true")))
 	n.AwaitNoSandbox("x")
 	for _, name := range []string{"long", "behind"} {
-		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonSandboxExpired, v1alpha1.FailureUser)
 	}
 	n.AwaitPool("pool", 1)
 	n.awaitPods("the idle pod and no other", func(pods map[string]types.UID) bool { return len(pods) == 1 })
@@ -102,8 +102,7 @@ func TestAllocationTimeout(t *testing.T) {
 			t.Errorf("sandbox %s is %+v, want reason AllocationTimeout, a message and no pod", test.name, got)
 		}
 		failed := n.AwaitEnd("of-" + test.name)
-		n.wantFailed(failed, v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
-		wantWords(t, failed.Status.Message, v1alpha1.SandboxReasonAllocationTimeout)
+		n.wantFailed(failed, v1alpha1.TaskReasonAllocationTimeout, v1alpha1.FailureInfrastructure)
 	}
 
 	// Who has no timeout gets the next pod; those that gave up do not.
@@ -149,7 +148,7 @@ func TestDeletedSandboxFailsItsTasks(t *testing.T) {
 	}
 	for _, name := range []string{"long", "behind"} {
 		failed := n.AwaitEnd(name)
-		n.wantFailed(failed, v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+		n.wantFailed(failed, v1alpha1.TaskReasonSandboxDeleted, v1alpha1.FailureUser)
 		wantWords(t, failed.Status.Message, `"x"`, "deleted")
 	}
 	n.awaitPods("the pod gone", func(pods map[string]types.UID) bool { return pods[pod] == "" })
@@ -159,7 +158,7 @@ func TestDeletedSandboxFailsItsTasks(t *testing.T) {
 	n.AwaitSandbox("x", v1alpha1.SandboxReady)
 	n.Output("x", "true")
 	for _, name := range []string{"long", "behind"} {
-		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+		n.wantFailed(n.AwaitEnd(name), v1alpha1.TaskReasonSandboxDeleted, v1alpha1.FailureUser)
 	}
 }
 

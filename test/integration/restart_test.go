@@ -83,7 +83,7 @@ func TestTimersOutliveTheServer(t *testing.T) {
 	s.mustStart(t)
 	n.AwaitNoSandbox("idle")
 	n.AwaitNoSandbox("mortal")
-	n.wantFailed(n.AwaitEnd("runs"), v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureInfrastructure)
+	n.wantFailed(n.AwaitEnd("runs"), v1alpha1.TaskReasonSandboxExpired, v1alpha1.FailureUser)
 	n.wantFailed(n.AwaitEnd("timed"), v1alpha1.TaskReasonTimeout, v1alpha1.FailureUser)
 	eventually(t, "the end of the finished task", func(ctx context.Context) error {
 		_, err := n.Tasks().Get(ctx, "brief", getNow)

@@ -183,6 +183,7 @@ func newScheduler(o *options.Options, pods podruntime.Runtime, self *rest.Config
 		Runtime:             pods,
 		Clock:               clk,
 		TaskRetention:       o.Scheduler.TaskRetention,
+		TaskRetentionBytes:  o.Scheduler.TaskRetentionBytes.Value(),
 		MaxExecutions:       o.Scheduler.MaxExecutions,
 		PodStartParallelism: o.Runtime.Parallelism,
 	})

@@ -228,8 +228,8 @@ func (c *Client) seen(instance string) {
 	c.instance = instance
 }
 
-// lastInstance returns which process of the agent answered last, or "".
-func (c *Client) lastInstance() string {
+// Instance identifies the agent's process that answered last. It is empty if none has.
+func (c *Client) Instance() string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.instance

@@ -143,7 +143,7 @@ func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult
 
 	posting := f.post()
 	if posting {
-		f.instance = c.lastInstance()
+		f.instance = c.Instance()
 	}
 	response, err := c.send(ctx, f.request())
 	if err != nil {
@@ -192,7 +192,7 @@ func (c *Client) refused(f *following, posting bool, err error) error {
 		switch {
 		case f.begun:
 			return fmt.Errorf("%w: the agent was started anew and does not know it any more", ErrUnreachable)
-		case f.doubtful && f.instance != "" && f.instance == c.lastInstance():
+		case f.doubtful && f.instance != "" && f.instance == c.Instance():
 			// The same process says that the post never reached it.
 			f.doubtful = false
 			return fmt.Errorf("%w: the execution was not received", errBroken)

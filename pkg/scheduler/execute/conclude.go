@@ -2,6 +2,7 @@ package execute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,13 @@ import (
 	"arl.io/arl/pkg/scheduler/plan"
 )
 
+const (
+	// conflictRetries bounds how often one write starts anew from the latest object.
+	conflictRetries = 10
+	// maxForbidden is how often a write is tried that a policy forbids: for about two minutes.
+	maxForbidden = 30
+)
+
 var updateOptions = metav1.UpdateOptions{FieldManager: "arl-scheduler"}
 
 // settle writes the end of a task that was not started.
@@ -24,10 +32,19 @@ func (e *Executor) settle(ctx context.Context, uid types.UID) error {
 		e.mu.Unlock()
 		return nil
 	}
-	v := *t.verdict
+	v, task := *t.verdict, t.task
 	e.mu.Unlock()
-	e.conclude(ctx, t, nil, v)
+	e.conclude(logging(ctx, t.key, task), t, nil, v)
 	return nil
+}
+
+// logging returns a context whose logger names the task, and carries its trace ID.
+func logging(ctx context.Context, key types.NamespacedName, task *v1alpha1.Task) context.Context {
+	logger := klog.LoggerWithValues(klog.FromContext(ctx), "task", key)
+	if task.Spec.TraceID != "" {
+		logger = klog.LoggerWithValues(logger, "traceID", task.Spec.TraceID)
+	}
+	return klog.NewContext(ctx, logger)
 }
 
 // conclude stores how an attempt went: as the end of the task, or before
@@ -38,26 +55,30 @@ func (e *Executor) conclude(ctx context.Context, t *entry, x *execution, v verdi
 	task, gone, cancelled, attempt := t.task, t.gone, t.cancelled(), t.attempt
 	e.mu.Unlock()
 	var stored *v1alpha1.Task
+	given := false
 	wait, again := time.Duration(0), false
 	if !gone {
 		if v.state == v1alpha1.TaskFailed && !cancelled {
-			wait, again = plan.Retry(&task.Spec, attempt, plan.Failure{Class: v.class, Reason: v.reason, SandboxGone: v.sandboxGone})
+			wait, again = plan.Retry(&task.Spec, attempt, plan.Failure{
+				Class: v.class, Reason: v.reason, SandboxGone: v.sandboxGone, Final: v.final,
+			})
 		}
-		var ok bool
-		stored, ok = e.persist(ctx, t, func(status *v1alpha1.TaskStatus, slim bool) {
-			e.report(status, task, x, v, slim)
+		var err error
+		stored, err = e.persist(ctx, t, func(status *v1alpha1.TaskStatus, d detail) {
+			e.report(status, task, x, v, d)
 			if again {
-				retrying(status, attempt, wait)
+				retrying(status, attempt, wait, e.config.Clock.Now())
 			}
 		})
-		if !ok {
+		if ctx.Err() != nil && err != nil {
 			return
 		}
+		given = err != nil
 	}
-	if x != nil {
+	if x != nil && !given {
 		e.forgets.Add(x.id)
 	}
-	klog.FromContext(ctx).V(4).Info("Attempt at task ended", "task", t.key, "attempt", attempt, "state", v.state, "reason", v.reason, "again", again)
+	klog.FromContext(ctx).V(4).Info("Attempt at task ended", "attempt", attempt, "state", v.state, "reason", v.reason, "again", again)
 	if again && stored != nil {
 		e.again(t, stored, wait)
 		return
@@ -67,27 +88,39 @@ func (e *Executor) conclude(ctx context.Context, t *entry, x *execution, v verdi
 	e.endLocked(t)
 }
 
-// persist writes a task's status until it is stored. It returns nil if the task
-// is gone or has been ended by somebody else, and false if ctx ends first.
-func (e *Executor) persist(ctx context.Context, t *entry, change func(status *v1alpha1.TaskStatus, slim bool)) (stored *v1alpha1.Task, ok bool) {
+// errRefused says that the server takes no status of a task, however little it says.
+var errRefused = errors.New("the server refuses every status of the task")
+
+// persist writes a task's status until it is stored. It returns nil if the task is gone or has been
+// ended by somebody else. If the server refuses even the least status, or ctx ends first, it returns
+// an error; the task then stays as it is stored, and its place in the sandbox is free.
+func (e *Executor) persist(ctx context.Context, t *entry, change func(status *v1alpha1.TaskStatus, d detail)) (*v1alpha1.Task, error) {
 	e.mu.Lock()
 	latest := t.task
 	e.mu.Unlock()
-	slim := false
+	d, forbidden := full, 0
 	for wait := firstRetry; ; wait = min(2*wait, maxRetry) {
-		stored, err := e.update(ctx, latest, func(status *v1alpha1.TaskStatus) { change(status, slim) })
+		stored, err := e.update(ctx, latest, func(status *v1alpha1.TaskStatus) { change(status, d) })
 		switch {
 		case err == nil:
-			return stored, true
+			return stored, nil
 		case ctx.Err() != nil:
-			return nil, false
-		case !slim && unfit(err):
-			slim = true
+			return nil, err
+		case unfit(err) && d < least:
+			d++
 			continue
+		case apierrors.IsForbidden(err):
+			// A policy of the cluster may refuse it for now.
+			forbidden++
 		}
-		klog.FromContext(ctx).Error(err, "Status of task not stored, trying again", "task", t.key)
+		if unfit(err) || forbidden > maxForbidden {
+			err = fmt.Errorf("%w: %w", errRefused, err)
+			klog.FromContext(ctx).Error(err, "The end of the task cannot be stored: it stays as it is, and nothing runs of it; delete it")
+			return nil, err
+		}
+		klog.FromContext(ctx).Error(err, "Status of task not stored, trying again")
 		if !e.sleep(ctx, wait) {
-			return nil, false
+			return nil, fmt.Errorf("store the status of task %s: %w", t.key, context.Cause(ctx))
 		}
 	}
 }
@@ -99,10 +132,11 @@ func unfit(err error) bool {
 
 // update changes the status of a task that has not ended, starting from the
 // given object and, after a conflict, from the latest. It returns the task as
-// stored, or nil if it is gone or has ended.
+// stored, or nil if it is gone or has ended. Whoever changes the task faster than it can be read
+// and written is an error.
 func (e *Executor) update(ctx context.Context, task *v1alpha1.Task, change func(*v1alpha1.TaskStatus)) (*v1alpha1.Task, error) {
 	api := e.config.Client.Tasks(task.Namespace)
-	for {
+	for range conflictRetries {
 		changed := *task
 		changed.Status = *task.Status.DeepCopy()
 		changed.Status.ObservedGeneration = task.Generation
@@ -122,35 +156,14 @@ func (e *Executor) update(ctx context.Context, task *v1alpha1.Task, change func(
 			return nil, fmt.Errorf("write the status of task %s/%s: %w", changed.Namespace, changed.Name, err)
 		}
 	}
-}
-
-// tellRunning writes that a task runs. It is tried once: the end of the task
-// says all that matters, and comes by itself.
-func (e *Executor) tellRunning(ctx context.Context, x *execution) {
-	e.mu.Lock()
-	latest := x.entry.task
-	e.mu.Unlock()
-	stored, err := e.update(ctx, latest, func(status *v1alpha1.TaskStatus) {
-		e.place(status, x)
-		status.State, status.Reason = v1alpha1.TaskRunning, v1alpha1.TaskReasonRunning
-		status.Message = ""
-		setSucceeded(status, metav1.ConditionUnknown, e.config.Clock.Now())
-	})
-	if err != nil {
-		if ctx.Err() == nil {
-			klog.FromContext(ctx).Error(err, "Running task not marked as such", "task", x.entry.key)
-		}
-		return
-	}
-	if stored != nil {
-		e.learn(x.entry, stored)
-	}
+	return nil, fmt.Errorf("write the status of task %s/%s: changed by others %d times in a row", task.Namespace, task.Name, conflictRetries)
 }
 
 // learn takes in what a write was answered with, which the next write starts
 // from. After a conflict that is more than was written: it may be the first to
 // say that the task is cancelled.
 func (e *Executor) learn(t *entry, stored *v1alpha1.Task) {
+	trim(stored)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.takeLocked(t, stored)
@@ -172,9 +185,14 @@ func (e *Executor) note(ctx context.Context, uid types.UID) error {
 	status := &changed.Status
 	status.ObservedGeneration = changed.Generation
 	status.State, status.Reason, status.Message = v1alpha1.TaskPending, reason, message
-	setSucceeded(status, metav1.ConditionUnknown, e.config.Clock.Now())
+	setConditions(status, metav1.ConditionUnknown, e.config.Clock.Now())
 	stored, err := e.config.Client.Tasks(changed.Namespace).UpdateStatus(ctx, &changed, updateOptions)
 	if apierrors.IsConflict(err) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil && (unfit(err) || apierrors.IsForbidden(err)) {
+		// Trying again changes nothing, and the task does not depend on it.
+		klog.FromContext(ctx).Error(err, "The status does not say what the task waits for", "task", t.key, "traceID", changed.Spec.TraceID)
 		return nil
 	}
 	if err != nil {
@@ -190,15 +208,18 @@ func waitingFor(t *entry) (reason, message string) {
 	switch {
 	case sandbox == nil:
 		return v1alpha1.TaskReasonWaitingForSandbox, fmt.Sprintf("there is no sandbox %q yet", t.box.key.Name)
-	case sandbox.Status.Phase != v1alpha1.SandboxReady:
-		message := fmt.Sprintf("sandbox %q is not ready yet", sandbox.Name)
-		if sandbox.Status.Reason != "" {
-			message += fmt.Sprintf(": %s: %s", sandbox.Status.Reason, sandbox.Status.Message)
-		}
-		return v1alpha1.TaskReasonWaitingForSandbox, message
-	default:
+	case sandbox.Status.Phase == v1alpha1.SandboxReady:
 		return v1alpha1.TaskReasonQueued, fmt.Sprintf("earlier tasks of sandbox %q come first", sandbox.Name)
+	case sandbox.Status.Reason == v1alpha1.SandboxReasonPoolNotFound && t.task.Spec.PoolRef != "":
+		// The author of the task has made no sandbox, and is not to be told to delete one.
+		return v1alpha1.TaskReasonWaitingForSandbox, fmt.Sprintf(
+			"PoolNotFound: there is no warm pool %q in namespace %q: create it, or delete this task and create it with another spec.poolRef", t.task.Spec.PoolRef, sandbox.Namespace)
 	}
+	message = fmt.Sprintf("sandbox %q is not ready yet", sandbox.Name)
+	if sandbox.Status.Reason != "" {
+		message += fmt.Sprintf(": %s: %s", sandbox.Status.Reason, sandbox.Status.Message)
+	}
+	return v1alpha1.TaskReasonWaitingForSandbox, clip(message, maxMessage)
 }
 
 // forget has an agent drop the outcome of an execution, which is stored. It is
@@ -211,7 +232,7 @@ func (e *Executor) forget(ctx context.Context, id execID) error {
 		err = agent.Forget(ctx, id.id)
 	}
 	if err != nil {
-		klog.FromContext(ctx).V(4).Info("Agent not told to forget", "execution", id.id, "pod", id.pod, "err", err)
+		klog.FromContext(ctx).V(4).Info("Agent not told to forget", "execution", id.id, "pod", id.pod, "traceID", id.traceID, "err", err)
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package execute
 
 import (
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -16,8 +17,8 @@ func (e *Executor) dispatchLocked(b *box) {
 	if !e.started || b.sandbox == nil {
 		return
 	}
-	if why, isDead := dead(b.sandbox); isDead {
-		e.loseLocked(b, why)
+	if l, isDead := e.dead(b.sandbox); isDead {
+		e.loseLocked(b, l)
 		return
 	}
 	if !b.queued && e.startableLocked(b) {
@@ -56,7 +57,10 @@ func (e *Executor) startableLocked(b *box) bool {
 	if b.sandbox == nil || b.sandbox.Status.Phase != v1alpha1.SandboxReady || b.sandbox.DeletionTimestamp != nil {
 		return false
 	}
-	if plan.Startable(b.sandbox.Spec.MaxConcurrentTasks, len(b.running), b.pending.Len()) == 0 {
+	if b.condemned == b.sandbox.UID {
+		return false
+	}
+	if plan.Startable(b.sandbox.Spec.MaxConcurrentTasks, b.runningNow(), b.pending.Len()) == 0 {
 		return false
 	}
 	first, _ := b.pending.Min()
@@ -76,13 +80,18 @@ type execution struct {
 	startedAt time.Time
 	// wake tells follow to look at the fields below.
 	wake chan struct{}
+	// progress is how far the steps have come.
+	progress progress
+	// posted says that the agent may have been asked to run it: steps may run.
+	posted atomic.Bool
 
 	// Executor.mu guards what follows.
 
-	// lost is set when the sandbox is.
+	// lost is set when the sandbox is; loss says why.
 	lost *verdict
-	// runningDue and guardDue say that these timers have fired.
-	runningDue, guardDue bool
+	loss loss
+	// runningDue, stepsDue and guardDue say that these timers have fired.
+	runningDue, stepsDue, guardDue bool
 }
 
 // execID names an execution and where it runs.
@@ -90,6 +99,8 @@ type execID struct {
 	pod    podruntime.Key
 	podUID types.UID
 	id     string
+	// traceID is the task's, for logs.
+	traceID string
 }
 
 // poke wakes follow. It never blocks.
@@ -106,9 +117,10 @@ func (e *Executor) startLocked(t *entry) {
 	x := &execution{
 		entry: t,
 		id: execID{
-			pod:    podruntime.Key{Namespace: sandbox.Namespace, Name: sandbox.Status.PodName},
-			podUID: sandbox.Status.PodUID,
-			id:     fmt.Sprintf("%s-%d", t.uid, t.attempt),
+			pod:     podruntime.Key{Namespace: sandbox.Namespace, Name: sandbox.Status.PodName},
+			podUID:  sandbox.Status.PodUID,
+			id:      fmt.Sprintf("%s-%d", t.uid, t.attempt),
+			traceID: t.task.Spec.TraceID,
 		},
 		sandbox:   sandbox,
 		task:      t.task,
@@ -123,6 +135,7 @@ func (e *Executor) startLocked(t *entry) {
 	t.stage, t.execution = running, x
 	t.box.running[t] = struct{}{}
 	e.running++
+	e.useLocked(x.id.podUID)
 	e.stopTimers(t)
 	e.starts <- x
 }
@@ -174,6 +187,7 @@ func (e *Executor) again(t *entry, stored *v1alpha1.Task, wait time.Duration) {
 	e.leaveLocked(t)
 	before := t.box
 	if plan.Arrival(stored.ResourceVersion) > plan.Arrival(t.task.ResourceVersion) {
+		trim(stored)
 		t.task = stored
 	}
 	t.attempt++

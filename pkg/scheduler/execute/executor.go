@@ -22,11 +22,17 @@ const (
 	// runningDelay is how long an execution has to last before the task's
 	// status says Running: one that ends sooner costs a single write.
 	runningDelay = 150 * time.Millisecond
-	// noteDelay is how long a task has to wait before its status says for what.
-	noteDelay = 500 * time.Millisecond
-	// guardMargin is how long after a task's timeout, or after it was
-	// cancelled, the agent may take to end the steps before it counts as lost.
+	// stepInterval is the least time between two writes of which step runs.
+	stepInterval = time.Second
+	// noteDelay is how long a task has to wait before its status says for what, and largeNoteDelay
+	// how long a large one has to: a write of it costs more than most waits are worth.
+	noteDelay      = 500 * time.Millisecond
+	largeNoteDelay = 10 * time.Second
+	// guardMargin is how long after a task's timeout and grace, or after it was cancelled and its
+	// grace, the agent may take to end the steps before it counts as lost.
 	guardMargin = 30 * time.Second
+	// endMargin is the same once the sandbox has ended: its pod is deleted then, whatever runs in it.
+	endMargin = 5 * time.Second
 
 	// Numbers of workers. Each spends its time waiting for a write.
 	settleWorkers  = 8
@@ -43,6 +49,7 @@ type Config struct {
 	Client    client.ArlV1alpha1Interface
 	Tasks     lister.TaskLister
 	Sandboxes lister.SandboxLister
+	Pools     lister.WarmPoolLister
 	// Runtime is asked for the agents of pods, and for nothing else.
 	Runtime podruntime.Runtime
 	Timers  *timer.Queue
@@ -50,8 +57,13 @@ type Config struct {
 	// ActivityChanged is told that Activity of a sandbox has another answer. It
 	// is called with the Executor's lock held and may only enqueue.
 	ActivityChanged func(sandbox types.NamespacedName)
+	// Abandon fails a sandbox in which something may run that nobody can account for, and has its
+	// pod deleted. It never blocks.
+	Abandon func(sandbox types.UID, reason, message string)
 	// Retention is how long finished tasks without a TTL are kept.
 	Retention time.Duration
+	// RetentionBytes bounds the size of all finished tasks that are not to be retained. 0: no bound.
+	RetentionBytes int64
 	// MaxExecutions bounds the executions under way in all sandboxes together.
 	MaxExecutions int
 	// OutputLimit bounds what of each of stdout and stderr is kept in a task's status, in bytes.
@@ -80,8 +92,11 @@ type Executor struct {
 	// tasks are those that have not ended, and those whose end the cache has
 	// yet to show: without them a stale event would look like a new task.
 	tasks map[types.UID]*entry
-	// running counts the executions under way.
+	// running counts the executions under way, uses those in each pod.
 	running int
+	uses    map[types.UID]*podUse
+	// finished are the ended tasks that may be deleted for their size.
+	finished *finishedTasks
 	// ready are the sandboxes with a task to start, in turn.
 	ready []*box
 }
@@ -99,6 +114,8 @@ func New(config Config) *Executor {
 		forgets:  work.NewQueue[execID]("executions to forget", config.Timers),
 		boxes:    map[types.NamespacedName]*box{},
 		tasks:    map[types.UID]*entry{},
+		uses:     map[types.UID]*podUse{},
+		finished: newFinishedTasks(config.RetentionBytes),
 	}
 }
 
@@ -169,8 +186,23 @@ type box struct {
 	// having been started.
 	settling int
 	lastEnd  time.Time
+	// condemned is the UID of the sandbox if something may run in it that nobody can account for: it
+	// gets no other task, and is about to fail.
+	condemned types.UID
 	// queued says that the box is among Executor.ready.
 	queued bool
+}
+
+// runningNow counts the executions in the sandbox that has the name now. Those of one before it
+// that was deleted may be in their grace still.
+func (b *box) runningNow() int {
+	n := 0
+	for t := range b.running {
+		if t.execution.sandbox.UID == b.sandbox.UID {
+			n++
+		}
+	}
+	return n
 }
 
 func (b *box) active() int { return b.pending.Len() + len(b.running) + b.settling }

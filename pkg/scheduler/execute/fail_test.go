@@ -164,7 +164,6 @@ func TestALostSandbox(t *testing.T) {
 		running, queued string
 	}{
 		"its pod fails":   {func(h *schedulertest.Harness, pod string) { h.Runtime.Fail(pod, podruntime.ReasonOOM, "too greedy") }, v1alpha1.TaskReasonAgentLost, v1alpha1.TaskReasonSandboxFailed},
-		"it is deleted":   {func(h *schedulertest.Harness, pod string) { h.API.Remove("sandboxes", "box") }, v1alpha1.TaskReasonSandboxFailed, v1alpha1.TaskReasonSandboxFailed},
 		"its pod is gone": {func(h *schedulertest.Harness, pod string) { h.Runtime.Lose(pod) }, v1alpha1.TaskReasonAgentLost, v1alpha1.TaskReasonSandboxFailed},
 	}
 	for name, test := range tests {
@@ -204,18 +203,35 @@ func TestALateTaskOfAFailedSandbox(t *testing.T) {
 	}
 }
 
+// TestAnAgentThatComesBack has a request to run steps not arrive. The agent's process that was asked
+// is the one that does not know of it: it is asked again, and runs them once.
 func TestAnAgentThatComesBack(t *testing.T) {
 	h := schedulertest.New(t)
 	h, agent := ready(t, h)
+	h.CreateTask(schedulertest.Task("before", "box"))
+	h.WaitState("before", v1alpha1.TaskSucceeded)
 	agent.Deaf(true)
 	h.CreateTask(schedulertest.Task("task", "box"))
 	h.WaitState("task", v1alpha1.TaskRunning)
-	// The post never arrived, but that is not known: it is not made again.
+	agent.Deaf(false)
+	h.WaitState("task", v1alpha1.TaskSucceeded)
+	began(h, agent, 2)
+}
+
+// TestAnAgentThatWasRestarted has another process of the agent answer than the one that was asked.
+func TestAnAgentThatWasRestarted(t *testing.T) {
+	h := schedulertest.New(t)
+	h, agent := ready(t, h)
+	h.CreateTask(schedulertest.Task("before", "box"))
+	h.WaitState("before", v1alpha1.TaskSucceeded)
+	agent.Deaf(true)
+	h.CreateTask(schedulertest.Task("task", "box"))
+	h.WaitState("task", v1alpha1.TaskRunning)
+	agent.Restart()
 	agent.Deaf(false)
 	if s := failed(h, "task", v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure); !strings.Contains(s.Message, "steps may have run") {
 		t.Errorf("it says %s", s.Message)
 	}
-	began(h, agent, 0)
 	h.CreateTask(schedulertest.Task("next", "box"))
 	h.WaitState("next", v1alpha1.TaskSucceeded)
 }
@@ -381,7 +397,10 @@ func TestAnOutcomeThatIsTooLargeIsStoredWithoutOutput(t *testing.T) {
 	})
 	h.CreateTask(schedulertest.Task("task", "box"))
 	s := h.WaitState("task", v1alpha1.TaskSucceeded).Status
-	if s.Stdout != "" || !strings.Contains(s.Message, "output is left out") || *s.ExitCode != 0 || len(s.Steps) != 1 {
+	if s.Stdout != "" || !strings.Contains(s.Message, "output and details are left out") || *s.ExitCode != 0 || len(s.Steps) != 1 {
+		t.Errorf("it says %+v", s)
+	}
+	if s.Output == nil || s.Output.Stdout.Bytes != int64(len("task")) || !s.Output.Stdout.Truncated || s.Output.Stderr.Truncated {
 		t.Errorf("it says %+v", s)
 	}
 }

@@ -3,9 +3,12 @@ package execute
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/agent/client"
@@ -23,10 +26,13 @@ const (
 
 // execute looks after one execution until its end is stored, or ctx ends.
 func (e *Executor) execute(ctx context.Context, x *execution) {
+	ctx = logging(ctx, x.entry.key, x.task)
 	v, ok := e.follow(ctx, x)
-	if ok {
-		e.conclude(ctx, x.entry, x, v)
+	if !ok {
+		return
 	}
+	e.release(x.id.podUID)
+	e.conclude(ctx, x.entry, x, v)
 }
 
 // follow waits for the end of an execution, and sees to it that it comes. It
@@ -43,47 +49,94 @@ func (e *Executor) follow(ctx context.Context, x *execution) (v verdict, ok bool
 		}
 	})
 	e.setTimers(x)
-	defer e.config.Timers.Stop(timerKey{x.entry.uid, timeRunning})
-	defer e.config.Timers.Stop(timerKey{x.entry.uid, timeGuard})
+	defer e.stopExecutionTimers(x)
 
-	cancelling := false
+	stopping := false
 	for {
 		select {
 		case <-ctx.Done():
 			return verdict{}, false
 		case v := <-verdicts:
-			return v, true
+			return e.settled(x, v), true
 		case <-x.wake:
 		}
 		s := e.look(x)
-		switch {
-		case s.lost != nil:
-			return *s.lost, true
-		case s.guardDue:
-			v := agentVerdict(x, "did not end the steps in time")
-			// They may be running still: nothing else is started beside them.
-			v.sandboxGone = true
+		if v, ended := e.given(x, s); ended {
 			return v, true
-		case s.cancelled && !cancelling:
-			cancelling = true
-			e.guard(x, e.config.Clock.Now().Add(guardMargin))
+		}
+		if (s.cancelled || s.lost != nil) && !stopping {
+			stopping = true
+			margin := guardMargin
+			if s.lost != nil {
+				margin = endMargin
+			}
+			e.guard(x, e.config.Clock.Now().Add(plan.TaskGrace(x.task)+margin))
 			helpers.Go(func() { e.cancel(driving, x) })
 		}
-		if s.runningDue {
-			e.tellRunning(ctx, x)
+		if s.runningDue || s.stepsDue {
+			e.reportRunning(ctx, x)
 		}
+	}
+}
+
+// given returns the verdict on an execution whose end is not waited for any longer.
+func (e *Executor) given(x *execution, s signals) (v verdict, ended bool) {
+	switch {
+	case s.lost != nil && (s.guardDue || !s.loss.graceful || !x.posted.Load()):
+		// Its pod is gone, or about to be.
+		return *s.lost, true
+	case !s.guardDue:
+		return verdict{}, false
+	case !x.posted.Load():
+		v := agentVerdict(x, "could not be asked to run the steps in time")
+		v.begun, v.message = false, strings.TrimSuffix(v.message, mayHaveRun)
+		return v, true
+	default:
+		return e.abandon(x, "did not end the steps in time"), true
+	}
+}
+
+// abandon fails the sandbox of an execution whose steps may run still, so that nothing else is
+// started beside them.
+func (e *Executor) abandon(x *execution, why string) verdict {
+	e.mu.Lock()
+	x.entry.box.condemned = x.sandbox.UID
+	e.mu.Unlock()
+	e.config.Abandon(x.sandbox.UID, v1alpha1.SandboxReasonExecutionUnaccounted, fmt.Sprintf(
+		"the agent of pod %q %s of task %q: they may run still, so no other task is started beside them; create another sandbox",
+		x.id.pod.Name, why, x.entry.key.Name))
+	return unaccountedVerdict(x, why)
+}
+
+// settled returns the verdict on an execution of which the agent says how it went.
+func (e *Executor) settled(x *execution, v verdict) verdict {
+	s := e.look(x)
+	switch {
+	case s.lost == nil || s.cancelled && v.result != nil:
+		return v
+	case v.result != nil:
+		return endedVerdict(x, *s.lost, s.loss, *v.result)
+	default:
+		return *s.lost
 	}
 }
 
 // setTimers sets the timers of an execution that has been started.
 func (e *Executor) setTimers(x *execution) {
-	e.guard(x, x.startedAt.Add(plan.TaskTimeout(x.task)+guardMargin))
+	e.guard(x, x.startedAt.Add(plan.TaskTimeout(x.task)+plan.TaskGrace(x.task)+guardMargin))
 	if x.task.Status.State == v1alpha1.TaskRunning {
+		x.progress.note(x.startedAt)
 		return
 	}
 	e.config.Timers.Set(timerKey{x.entry.uid, timeRunning}, x.startedAt.Add(runningDelay), func() {
 		e.mark(x, func() { x.runningDue = true })
 	})
+}
+
+func (e *Executor) stopExecutionTimers(x *execution) {
+	for _, what := range []string{timeRunning, timeSteps, timeGuard} {
+		e.config.Timers.Stop(timerKey{x.entry.uid, what})
+	}
 }
 
 // guard sets the time at which the agent counts as lost.
@@ -101,26 +154,36 @@ func (e *Executor) mark(x *execution, change func()) {
 	x.poke()
 }
 
-// signals are what an execution is to heed.
+// signals are what an execution has to react to.
 type signals struct {
-	lost                            *verdict
-	cancelled, runningDue, guardDue bool
+	lost                                      *verdict
+	loss                                      loss
+	cancelled, runningDue, stepsDue, guardDue bool
 }
 
 func (e *Executor) look(x *execution) signals {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s := signals{lost: x.lost, cancelled: x.entry.cancelled(), runningDue: x.runningDue, guardDue: x.guardDue}
-	x.runningDue = false
+	s := signals{
+		lost: x.lost, loss: x.loss, cancelled: x.entry.cancelled(),
+		runningDue: x.runningDue, stepsDue: x.stepsDue, guardDue: x.guardDue,
+	}
+	x.runningDue, x.stepsDue = false, false
 	return s
 }
 
 // drive has the agent run the execution and returns how it went. It returns
 // false if ctx ends first.
 func (e *Executor) drive(ctx context.Context, x *execution) (v verdict, ok bool) {
-	request, begun := requestOf(x, e.config.OutputLimit), x.begun
+	begun := x.begun
+	x.posted.Store(begun)
+	// instance is the agent's process that was asked to run it, as far as known.
+	instance := ""
 	for wait := firstAsk; ; wait = min(2*wait, maxAsk) {
-		result, err := e.ask(ctx, x, request, begun)
+		now, result, err := e.ask(ctx, x, begun)
+		if !begun {
+			instance = now
+		}
 		switch {
 		case err == nil:
 			return resultVerdict(result), true
@@ -130,38 +193,77 @@ func (e *Executor) drive(ctx context.Context, x *execution) (v verdict, ok bool)
 			return refusedVerdict(err), true
 		case errors.Is(err, client.ErrForgotten):
 			return agentVerdict(x, "has dropped the outcome"), true
+		case errors.Is(err, client.ErrNotFound) && !x.begun && instance != "" && instance == now:
+			// The very process that was asked does not know it: the request never arrived, or
+			// is still on its way, and joins the next one then, which has the same ID.
+			begun = false
 		case errors.Is(err, client.ErrNotFound):
-			return e.unknown(x), true
-		case errors.Is(err, podruntime.ErrNotFound), errors.Is(err, client.ErrTooMany):
+			return e.unknown(x, instance), true
+		case errors.Is(err, errUnread), errors.Is(err, podruntime.ErrNotFound), errors.Is(err, client.ErrTooMany):
 			// Nothing was begun by that. If the pod is gone for good, the
 			// sandbox fails, which ends the wait.
 		default:
 			begun = true
 		}
-		klog.FromContext(ctx).V(2).Info("Agent does not answer, asking again", "task", x.entry.key, "pod", x.id.pod, "err", err)
+		klog.FromContext(ctx).V(2).Info("Agent does not answer, asking again", "pod", x.id.pod, "err", err)
 		if !e.sleep(ctx, wait) {
 			return verdict{}, false
 		}
 	}
 }
 
-// ask posts the execution, or attaches to it if it may have been begun.
-func (e *Executor) ask(ctx context.Context, x *execution, request wire.Execution, begun bool) (wire.ExecutionResult, error) {
+// errUnread says that the steps of a large task could not be read.
+var errUnread = errors.New("the task's steps could not be read")
+
+// ask posts the execution, or attaches to it if it may have been begun. It returns the identity of
+// the agent's process: of the one known before a post, or of the one that answered.
+func (e *Executor) ask(ctx context.Context, x *execution, begun bool) (instance string, result wire.ExecutionResult, err error) {
 	agent, err := e.config.Runtime.Agent(x.id.pod, x.id.podUID)
 	if err != nil {
-		return wire.ExecutionResult{}, err
+		return "", wire.ExecutionResult{}, err
 	}
+	onEvent := func(event wire.Event) { e.observe(x, event) }
 	if begun {
-		return agent.Attach(ctx, x.id.id, 1, nil)
+		result, err = agent.Attach(ctx, x.id.id, 1, onEvent, client.WithoutOutput)
+		return agent.Instance(), result, err
 	}
-	return agent.Run(ctx, request, nil)
+	task, err := e.whole(ctx, x.task)
+	if err != nil {
+		return "", wire.ExecutionResult{}, err
+	}
+	instance = agent.Instance()
+	before := x.posted.Swap(true)
+	result, err = agent.Run(ctx, requestOf(x, task, e.config.OutputLimit), onEvent, client.WithoutOutput)
+	if errors.Is(err, client.ErrTooMany) {
+		x.posted.Store(before)
+	}
+	return instance, result, err
+}
+
+// whole returns a task with the content of its steps, of which a large one is kept without.
+func (e *Executor) whole(ctx context.Context, task *v1alpha1.Task) (*v1alpha1.Task, error) {
+	if !abridged(task) {
+		return task, nil
+	}
+	whole, err := e.config.Client.Tasks(task.Namespace).Get(ctx, task.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errUnread, err)
+	}
+	if whole.UID != task.UID {
+		return nil, fmt.Errorf("%w: it was replaced by another of its name", errUnread)
+	}
+	return whole, nil
 }
 
 // unknown is the verdict on an execution that the agent does not know although
 // it may have been begun.
-func (e *Executor) unknown(x *execution) verdict {
+func (e *Executor) unknown(x *execution, instance string) verdict {
 	if e.look(x).cancelled && x.task.Status.State != v1alpha1.TaskRunning {
 		return cancelledVerdict()
+	}
+	if !x.begun && instance == "" {
+		// Whether another process has answered is not known: the request may be on its way still.
+		return e.abandon(x, "does not know the steps that it was asked to run")
 	}
 	return agentVerdict(x, "was started anew and does not know the task")
 }
@@ -169,6 +271,9 @@ func (e *Executor) unknown(x *execution) verdict {
 // cancel tells the agent to end the execution, until it has heard.
 func (e *Executor) cancel(ctx context.Context, x *execution) {
 	request := wire.CancelRequest{Reason: wire.ReasonCancelled, Message: "the task was cancelled"}
+	if s := e.look(x); s.lost != nil {
+		request.Message = s.loss.message
+	}
 	for wait := firstAsk; ; wait = min(2*wait, maxAsk) {
 		agent, err := e.config.Runtime.Agent(x.id.pod, x.id.podUID)
 		if err == nil {
@@ -194,39 +299,4 @@ func (e *Executor) sleep(ctx context.Context, wait time.Duration) bool {
 	case <-timer.C():
 		return true
 	}
-}
-
-// requestOf returns what the agent is to run.
-func requestOf(x *execution, outputLimit int) wire.Execution {
-	steps := make([]wire.Step, len(x.task.Spec.Steps))
-	for i := range x.task.Spec.Steps {
-		step := &x.task.Spec.Steps[i]
-		steps[i] = wire.Step{
-			Name:              step.Name,
-			Type:              string(step.Type),
-			ContinueOnFailure: step.OnFailure == v1alpha1.FailureContinue,
-			Command:           step.Command,
-			Env:               step.Env,
-			WorkDir:           step.WorkDir,
-			Stdin:             step.Stdin,
-			TimeoutMillis:     millis(plan.Timeout(step.Timeout)),
-			Path:              step.Path,
-			Content:           step.Content,
-			Patch:             step.Patch,
-			Mode:              step.Mode,
-		}
-	}
-	return wire.Execution{
-		ID:               x.id.id,
-		Steps:            steps,
-		TimeoutMillis:    millis(plan.TaskTimeout(x.task)),
-		Env:              x.sandbox.Spec.Env,
-		WorkDir:          x.sandbox.Status.WorkDir,
-		OutputLimitBytes: outputLimit,
-	}
-}
-
-// millis rounds up, so that a timeout below a millisecond does not become none.
-func millis(d time.Duration) int64 {
-	return int64((d + time.Millisecond - 1) / time.Millisecond)
 }

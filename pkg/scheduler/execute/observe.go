@@ -1,7 +1,6 @@
 package execute
 
 import (
-	"fmt"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -17,6 +16,7 @@ const (
 	timeRetry   = "retry"
 	timeExpiry  = "expiry"
 	timeRunning = "running"
+	timeSteps   = "steps"
 	timeGuard   = "guard"
 )
 
@@ -110,7 +110,11 @@ func (e *Executor) awaitLocked(t *entry) {
 		e.config.Timers.Set(timerKey{t.uid, timeGrace}, now.Add(e.config.SandboxGrace), func() { e.graceOver(t.uid) })
 	}
 	if t.task.Status.ObservedGeneration == 0 {
-		e.config.Timers.Set(timerKey{t.uid, timeNote}, now.Add(noteDelay), func() { e.notes.Add(t.uid) })
+		delay := noteDelay
+		if abridged(t.task) {
+			delay = largeNoteDelay
+		}
+		e.config.Timers.Set(timerKey{t.uid, timeNote}, now.Add(delay), func() { e.notes.Add(t.uid) })
 	}
 }
 
@@ -157,8 +161,7 @@ func (e *Executor) stopTimers(t *entry) {
 
 // finishedLocked deals with a task that has ended: it is kept for its time.
 func (e *Executor) finishedLocked(task *v1alpha1.Task) {
-	key := types.NamespacedName{Namespace: task.Namespace, Name: task.Name}
-	e.config.Timers.Set(timerKey{task.UID, timeExpiry}, plan.Expiry(task, e.config.Retention), func() { e.expired.Add(key) })
+	e.retainLocked(task)
 	t, known := e.tasks[task.UID]
 	if !known {
 		if end := task.Status.CompletionTime; !e.started && end != nil && task.Spec.SandboxRef != "" {
@@ -186,6 +189,7 @@ func (e *Executor) DropTask(task *v1alpha1.Task) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.config.Timers.Stop(timerKey{task.UID, timeExpiry})
+	e.finished.drop(task)
 	t, known := e.tasks[task.UID]
 	if !known {
 		return
@@ -209,7 +213,7 @@ func (e *Executor) SetSandbox(sandbox *v1alpha1.Sandbox) {
 	defer e.mu.Unlock()
 	b := e.boxLocked(types.NamespacedName{Namespace: sandbox.Namespace, Name: sandbox.Name})
 	if b.sandbox != nil && b.sandbox.UID != sandbox.UID {
-		e.loseLocked(b, "was deleted")
+		e.loseLocked(b, e.deleted(b.sandbox))
 		b.lastEnd = time.Time{}
 	}
 	if b.sandbox == nil {
@@ -233,36 +237,32 @@ func (e *Executor) DropSandbox(sandbox *v1alpha1.Sandbox) {
 	if !ok || b.sandbox == nil || b.sandbox.UID != sandbox.UID {
 		return
 	}
-	e.loseLocked(b, "was deleted")
+	e.loseLocked(b, e.deleted(b.sandbox))
 	b.sandbox, b.lastEnd = nil, time.Time{}
 	e.tidyLocked(b)
 }
 
-// dead says whether a sandbox runs nothing any more, and why.
-func dead(sandbox *v1alpha1.Sandbox) (why string, isDead bool) {
-	switch {
-	case sandbox.DeletionTimestamp != nil:
-		return "is being deleted", true
-	case sandbox.Status.Phase == v1alpha1.SandboxFailed:
-		return fmt.Sprintf("has failed: %s: %s", sandbox.Status.Reason, sandbox.Status.Message), true
-	default:
-		return "", false
-	}
-}
-
 // loseLocked ends all tasks of a sandbox that runs nothing any more.
-func (e *Executor) loseLocked(b *box, why string) {
+func (e *Executor) loseLocked(b *box, l loss) {
 	for t := range b.running {
-		v := lostVerdict(t, b.sandbox, why)
-		t.execution.lost = &v
-		t.execution.poke()
+		x := t.execution
+		if x.sandbox.UID != b.sandbox.UID || x.lost != nil && !x.loss.graceful {
+			continue
+		}
+		v := lostVerdict(t, b.sandbox, l)
+		if x.lost != nil {
+			// Its pod went while it was in its grace: why it ends stays the same.
+			v = *x.lost
+		}
+		x.lost, x.loss = &v, l
+		x.poke()
 	}
 	for {
 		t, ok := b.pending.Min()
 		if !ok {
 			return
 		}
-		e.settleLocked(t, lostVerdict(t, b.sandbox, why))
+		e.settleLocked(t, lostVerdict(t, b.sandbox, l))
 	}
 }
 

@@ -81,7 +81,7 @@ func (e *Executor) provide(ctx context.Context, uid types.UID) error {
 
 	_, err := e.config.Client.Sandboxes(key.Namespace).Create(ctx, oneShot(task, key), metav1.CreateOptions{FieldManager: updateOptions.FieldManager})
 	if err == nil {
-		klog.FromContext(ctx).V(4).Info("Sandbox made for task", "task", t.key, "sandbox", key)
+		klog.FromContext(ctx).V(4).Info("Sandbox made for task", "task", t.key, "sandbox", key, "traceID", task.Spec.TraceID)
 		return nil
 	}
 	if apierrors.IsAlreadyExists(err) {

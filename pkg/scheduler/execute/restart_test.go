@@ -55,7 +55,7 @@ func TestRestartInMidRun(t *testing.T) {
 		"its pod is gone":               {false, func(h *schedulertest.Harness, _ *gate, p *schedulertest.Pod) { h.Runtime.Lose(p.Name) }, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonAgentLost, true},
 		"its pod is gone, not told yet": {true, func(h *schedulertest.Harness, _ *gate, p *schedulertest.Pod) { h.Runtime.Lose(p.Name) }, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonAgentLost, true},
 		"its agent forgot it":           {false, func(_ *schedulertest.Harness, _ *gate, p *schedulertest.Pod) { p.Agent.Restart() }, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonAgentLost, true},
-		"its sandbox is gone":           {false, func(h *schedulertest.Harness, _ *gate, _ *schedulertest.Pod) { h.API.Remove("sandboxes", "box") }, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonSandboxFailed, true},
+		"its sandbox is gone":           {false, func(h *schedulertest.Harness, _ *gate, _ *schedulertest.Pod) { h.API.Remove("sandboxes", "box") }, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonSandboxDeleted, true},
 		"it is cancelled":               {false, cancelIt, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonCancelled, false},
 		"it is cancelled, not told yet": {true, cancelIt, nothing, v1alpha1.TaskFailed, v1alpha1.TaskReasonCancelled, false},
 		"it is cancelled after":         {false, nothing, cancelIt, v1alpha1.TaskFailed, v1alpha1.TaskReasonCancelled, false},

@@ -104,6 +104,7 @@ func TestTheAgentIsAskedForWhatTheTaskSays(t *testing.T) {
 		Env:              map[string]string{"A": "1"},
 		WorkDir:          "/workspace",
 		OutputLimitBytes: 1000,
+		GraceMillis:      ptr.To[int64](2000),
 	}
 	if diff := cmp.Diff(want, <-requests); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
@@ -223,7 +224,7 @@ func TestOutcomesOfTheAgent(t *testing.T) {
 				{Name: "two", State: wire.Failed, Reason: wire.ReasonStepFailed, Message: "exit", ExitCode: code(42), StderrBytes: 3},
 				{Name: "three", State: wire.Skipped},
 			}},
-			v1alpha1.TaskStatus{State: v1alpha1.TaskFailed, Reason: v1alpha1.TaskReasonStepFailed, Message: "step two exited with 42", FailureClass: v1alpha1.FailureUser, ExitCode: code(42), Stdout: "out", Stderr: "err", Duration: "1.5ms", Steps: []v1alpha1.TaskStepStatus{
+			v1alpha1.TaskStatus{State: v1alpha1.TaskFailed, Reason: v1alpha1.TaskReasonStepFailed, Message: "step two exited with 42", FailureClass: v1alpha1.FailureUser, ExitCode: code(42), Stdout: "out", Stderr: "err", Output: output(3, 3), Duration: "1.5ms", Steps: []v1alpha1.TaskStepStatus{
 				{Name: "one", State: v1alpha1.StepSucceeded, ExitCode: code(0), StdoutBytes: 3, Duration: "0s"},
 				{Name: "two", State: v1alpha1.StepFailed, Reason: "StepFailed", Message: "exit", ExitCode: code(42), StderrBytes: 3, Duration: "0s"},
 				{Name: "three", State: v1alpha1.StepSkipped},
@@ -231,7 +232,7 @@ func TestOutcomesOfTheAgent(t *testing.T) {
 		},
 		"a timeout": {
 			wire.ExecutionResult{State: wire.Failed, Reason: wire.ReasonTimeout},
-			v1alpha1.TaskStatus{State: v1alpha1.TaskFailed, Reason: v1alpha1.TaskReasonTimeout, FailureClass: v1alpha1.FailureUser, Duration: "0s", Steps: []v1alpha1.TaskStepStatus{
+			v1alpha1.TaskStatus{State: v1alpha1.TaskFailed, Reason: v1alpha1.TaskReasonTimeout, FailureClass: v1alpha1.FailureUser, Duration: "0s", Output: output(0, 0), Steps: []v1alpha1.TaskStepStatus{
 				{Name: "one", State: v1alpha1.StepSkipped}, {Name: "two", State: v1alpha1.StepSkipped}, {Name: "three", State: v1alpha1.StepSkipped},
 			}},
 		},
@@ -239,11 +240,12 @@ func TestOutcomesOfTheAgent(t *testing.T) {
 			wire.ExecutionResult{State: "Sideways", Reason: "Because\x00", DurationMicros: -7, Stdout: []byte{0xff, 'a'}, Steps: []wire.StepResult{
 				{Name: "other", State: "Odd", StdoutBytes: -1}, {}, {}, {}, {},
 			}},
-			v1alpha1.TaskStatus{State: v1alpha1.TaskFailed, Reason: v1alpha1.TaskReasonStepFailed, FailureClass: v1alpha1.FailureUser, Duration: "0s", Stdout: "\uFFFDa", Steps: []v1alpha1.TaskStepStatus{
-				{Name: "one", State: v1alpha1.StepFailed, Reason: "StepFailed", Duration: "0s"},
-				{Name: "two", State: v1alpha1.StepFailed, Reason: "StepFailed", Duration: "0s"},
-				{Name: "three", State: v1alpha1.StepFailed, Reason: "StepFailed", Duration: "0s"},
-			}},
+			v1alpha1.TaskStatus{State: v1alpha1.TaskFailed, Reason: v1alpha1.TaskReasonStepFailed, FailureClass: v1alpha1.FailureUser, Duration: "0s", Stdout: "\uFFFDa",
+				Output: &v1alpha1.TaskOutput{Stdout: v1alpha1.TaskStream{Bytes: 2, Data: []byte{0xff, 'a'}}}, Steps: []v1alpha1.TaskStepStatus{
+					{Name: "one", State: v1alpha1.StepFailed, Reason: "StepFailed", Duration: "0s"},
+					{Name: "two", State: v1alpha1.StepFailed, Reason: "StepFailed", Duration: "0s"},
+					{Name: "three", State: v1alpha1.StepFailed, Reason: "StepFailed", Duration: "0s"},
+				}},
 		},
 	}
 	for name, test := range tests {
@@ -262,6 +264,11 @@ func TestOutcomesOfTheAgent(t *testing.T) {
 			}
 		})
 	}
+}
+
+// output describes output that was kept as a whole.
+func output(stdout, stderr int64) *v1alpha1.TaskOutput {
+	return &v1alpha1.TaskOutput{Stdout: v1alpha1.TaskStream{Bytes: stdout}, Stderr: v1alpha1.TaskStream{Bytes: stderr}}
 }
 
 func TestOutputIsBoundedWhateverTheAgentSends(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 
 	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/scheduler/plan"
 )
 
 // verdict is how an attempt at a task, or the task without any, has ended.
@@ -14,6 +15,8 @@ type verdict struct {
 	class           v1alpha1.FailureClass
 	// sandboxGone says that no other attempt can be made in the same sandbox.
 	sandboxGone bool
+	// final says that the user ended the attempt, by a limit or a deletion: no other is made.
+	final bool
 	// begun says that steps may have run.
 	begun bool
 	// result is the agent's, if it gave one.
@@ -23,92 +26,151 @@ type verdict struct {
 // mayHaveRun is added to the message of a verdict that cannot tell.
 const mayHaveRun = "; steps may have run"
 
+// failedVerdict returns a verdict of a failure.
+func failedVerdict(reason string, class v1alpha1.FailureClass, message string) verdict {
+	return verdict{state: v1alpha1.TaskFailed, reason: reason, class: class, message: message}
+}
+
 func cancelledVerdict() verdict {
-	return verdict{
-		state:   v1alpha1.TaskFailed,
-		reason:  v1alpha1.TaskReasonCancelled,
-		message: "the task was cancelled before it was started",
-		class:   v1alpha1.FailureUser,
-	}
+	return failedVerdict(v1alpha1.TaskReasonCancelled, v1alpha1.FailureUser, "the task was cancelled before it was started")
 }
 
 func missingVerdict(t *entry) verdict {
-	return verdict{
-		state:  v1alpha1.TaskFailed,
-		reason: v1alpha1.TaskReasonSandboxNotFound,
-		message: fmt.Sprintf("there is no sandbox %q in namespace %q: create it first, or name the pool in spec.poolRef",
-			t.box.key.Name, t.box.key.Namespace),
-		class:       v1alpha1.FailureUser,
-		sandboxGone: true,
-	}
+	v := failedVerdict(v1alpha1.TaskReasonSandboxNotFound, v1alpha1.FailureUser,
+		fmt.Sprintf("there is no sandbox %q in namespace %q: create it first, or name the pool in spec.poolRef", t.box.key.Name, t.box.key.Namespace))
+	v.sandboxGone = true
+	return v
 }
 
 // unmadeVerdict is for a task that cannot have a sandbox of its own.
 func unmadeVerdict(why string) verdict {
-	return verdict{
-		state:       v1alpha1.TaskFailed,
-		reason:      v1alpha1.TaskReasonSandboxFailed,
-		message:     "the sandbox for this task cannot be made: " + why,
-		class:       v1alpha1.FailureUser,
-		sandboxGone: true,
-	}
+	v := failedVerdict(v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureUser, "the sandbox for this task cannot be made: "+why)
+	v.sandboxGone = true
+	return v
 }
 
 // foreignVerdict is for a task whose sandbox's name is taken by another one.
 func foreignVerdict(t *entry) verdict {
-	return unmadeVerdict(fmt.Sprintf("there is another one named %q: delete that", t.box.key.Name))
+	return unmadeVerdict(fmt.Sprintf("its name %q belongs to a sandbox that was not made for this task: delete that sandbox, then create the task again", t.box.key.Name))
 }
 
 // goneVerdict is for a task that ran when the server ended, and whose sandbox is gone since.
 func goneVerdict(t *entry) verdict {
-	return verdict{
-		state:       v1alpha1.TaskFailed,
-		reason:      v1alpha1.TaskReasonSandboxFailed,
-		message:     fmt.Sprintf("sandbox %q was deleted while the task ran", t.box.key.Name) + mayHaveRun,
-		class:       v1alpha1.FailureInfrastructure,
-		sandboxGone: true,
-		begun:       true,
+	v := failedVerdict(v1alpha1.TaskReasonSandboxDeleted, v1alpha1.FailureUser,
+		fmt.Sprintf("sandbox %q was deleted while the task ran", t.box.key.Name)+mayHaveRun)
+	v.sandboxGone, v.final, v.begun = true, true, true
+	return v
+}
+
+// loss says why a sandbox runs nothing any more.
+type loss struct {
+	reason, message string
+	class           v1alpha1.FailureClass
+	// final says that the user ended the sandbox, by a limit or by deleting it.
+	final bool
+	// graceful says that its pod is there still: what runs in it gets its grace.
+	graceful bool
+	// podLost says that the pod went without the agent's telling how steps went.
+	podLost bool
+}
+
+// deleted is the loss of a sandbox that was deleted.
+func (e *Executor) deleted(sandbox *v1alpha1.Sandbox) loss {
+	l := loss{
+		reason:   v1alpha1.TaskReasonSandboxDeleted,
+		message:  fmt.Sprintf("sandbox %q was deleted", sandbox.Name),
+		class:    v1alpha1.FailureUser,
+		final:    true,
+		graceful: sandbox.Status.Phase == v1alpha1.SandboxReady,
+	}
+	pool, err := e.config.Pools.WarmPools(sandbox.Namespace).Get(sandbox.Spec.PoolRef)
+	if err != nil {
+		pool = nil
+	}
+	if plan.Expired(sandbox, pool, e.config.Clock.Now()) {
+		l.reason = v1alpha1.TaskReasonSandboxExpired
+		l.message = fmt.Sprintf("sandbox %q reached its maxLifetimeSeconds: raise it on the %s for tasks that take longer", sandbox.Name, ownerOfLimits(sandbox))
+	}
+	return l
+}
+
+// ownerOfLimits names the object whose timeouts a user of the sandbox can change.
+func ownerOfLimits(sandbox *v1alpha1.Sandbox) string {
+	if ownerTask(sandbox) != "" {
+		return fmt.Sprintf("pool %q", sandbox.Spec.PoolRef)
+	}
+	return fmt.Sprintf("sandbox or on pool %q", sandbox.Spec.PoolRef)
+}
+
+// dead says whether a sandbox runs nothing any more, and why.
+func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
+	status := &sandbox.Status
+	switch {
+	case sandbox.DeletionTimestamp != nil:
+		return e.deleted(sandbox), true
+	case status.Phase != v1alpha1.SandboxFailed:
+		return loss{}, false
+	case status.Reason == v1alpha1.SandboxReasonAllocationTimeout:
+		// The wait is the user's own limit. That no pod came is not.
+		return loss{
+			reason:  v1alpha1.TaskReasonAllocationTimeout,
+			message: fmt.Sprintf("sandbox %q got no pod in time: %s", sandbox.Name, status.Message),
+			class:   v1alpha1.FailureInfrastructure,
+			final:   true,
+		}, true
+	default:
+		return loss{
+			reason:  v1alpha1.TaskReasonSandboxFailed,
+			message: fmt.Sprintf("sandbox %q has failed: %s: %s", sandbox.Name, status.Reason, status.Message),
+			class:   v1alpha1.FailureInfrastructure,
+			podLost: status.Reason == v1alpha1.SandboxReasonPodLost,
+		}, true
 	}
 }
 
 // lostVerdict is for a task whose sandbox runs nothing any more.
-func lostVerdict(t *entry, sandbox *v1alpha1.Sandbox, why string) verdict {
-	v := verdict{
-		state:       v1alpha1.TaskFailed,
-		reason:      v1alpha1.TaskReasonSandboxFailed,
-		message:     fmt.Sprintf("sandbox %q %s", sandbox.Name, why),
-		class:       v1alpha1.FailureInfrastructure,
-		sandboxGone: true,
-		begun:       t.begun || t.stage == running || t.restored && sandbox.Status.PodName != "",
-	}
+func lostVerdict(t *entry, sandbox *v1alpha1.Sandbox, l loss) verdict {
+	v := failedVerdict(l.reason, l.class, l.message)
+	v.sandboxGone, v.final = true, l.final
+	v.begun = t.begun || t.stage == running || t.restored && sandbox.Status.PodName != ""
 	if v.begun {
 		v.message += mayHaveRun
-	}
-	podLost := sandbox.Status.Reason == v1alpha1.SandboxReasonPodLost
-	if podLost && v.begun {
-		v.reason = v1alpha1.TaskReasonAgentLost
+		if l.podLost {
+			v.reason = v1alpha1.TaskReasonAgentLost
+		}
 	}
 	return v
 }
 
+// endedVerdict is for a task that was stopped because its sandbox ended: it says why, and has what
+// the agent says of the steps. A task that had ended by itself before it was stopped keeps its outcome.
+func endedVerdict(x *execution, lost verdict, l loss, result wire.ExecutionResult) verdict {
+	if result.State == wire.Succeeded || result.Reason != wire.ReasonCancelled {
+		return resultVerdict(result)
+	}
+	lost.message = fmt.Sprintf("%s; the steps were stopped with a grace of %s", l.message, plan.TaskGrace(x.task))
+	lost.begun, lost.result = true, &result
+	return lost
+}
+
 // agentVerdict is for an execution of which the agent cannot tell how it went.
 func agentVerdict(x *execution, why string) verdict {
-	return verdict{
-		state:   v1alpha1.TaskFailed,
-		reason:  v1alpha1.TaskReasonAgentLost,
-		message: fmt.Sprintf("the agent of pod %q %s", x.id.pod.Name, why) + mayHaveRun,
-		class:   v1alpha1.FailureInfrastructure,
-		begun:   true,
-	}
+	v := failedVerdict(v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure,
+		fmt.Sprintf("the agent of pod %q %s", x.id.pod.Name, why)+mayHaveRun)
+	v.begun = true
+	return v
+}
+
+// unaccountedVerdict is for an execution whose steps may run still.
+func unaccountedVerdict(x *execution, why string) verdict {
+	v := failedVerdict(v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure, fmt.Sprintf(
+		"the agent of pod %q %s: steps may have run and may run still, so sandbox %q has been failed and its pod is deleted", x.id.pod.Name, why, x.sandbox.Name))
+	v.begun, v.sandboxGone = true, true
+	return v
 }
 
 func refusedVerdict(err error) verdict {
-	return verdict{
-		state:   v1alpha1.TaskFailed,
-		reason:  v1alpha1.TaskReasonInvalidStep,
-		message: err.Error(),
-		class:   v1alpha1.FailureUser,
-	}
+	return failedVerdict(v1alpha1.TaskReasonInvalidStep, v1alpha1.FailureUser, err.Error())
 }
 
 // resultVerdict is the agent's own. The agent shares its container with the

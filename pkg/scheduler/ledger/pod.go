@@ -13,8 +13,7 @@ import (
 type podState int
 
 const (
-	// starting: ordered, and not ready yet, or not known to be unused yet; or kept from taking work by
-	// its probes or readiness gates.
+	// starting: ordered, and not ready yet, or not known to be unused yet.
 	starting podState = iota
 	// idle: ready, and nobody's.
 	idle
@@ -93,11 +92,9 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 	switch {
 	case seen.Phase == podruntime.Failed:
 		l.failLocked(p)
-	case seen.Unready && p.state == idle:
-		l.moveLocked(p, starting)
-	case fit(seen) && p.state == starting && p.adopted:
+	case seen.Phase == podruntime.Ready && p.state == starting && p.adopted:
 		l.config.Listener.PodUnproven(p.Key, p.UID)
-	case fit(seen) && p.state == starting:
+	case seen.Phase == podruntime.Ready && p.state == starting:
 		p.book.started()
 		l.shelveLocked(p)
 	case p.state == starting && (seen.Reason != reason || (reason != "" && seen.Message != message)):
@@ -107,9 +104,6 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 		}
 	}
 }
-
-// fit says that a pod can be given to a sandbox, as far as the runtime can say.
-func fit(p podruntime.Pod) bool { return p.Phase == podruntime.Ready && !p.Unready }
 
 // Prove tells what the agent of an unproven pod says: whether anything ever ran
 // in it. A pod that was used is let go, unless it is somebody's by now.
@@ -121,7 +115,7 @@ func (l *Ledger) Prove(key podruntime.Key, uid types.UID, used bool) {
 	case p == nil || p.UID != uid || p.state != starting || p.Phase != podruntime.Ready:
 	case used:
 		l.leaveLocked(p)
-	case !p.Unready: // else it is asked again once it is ready
+	default:
 		l.shelveLocked(p)
 	}
 }
@@ -169,14 +163,9 @@ func (l *Ledger) Gone(key podruntime.Key, uid types.UID) {
 	}
 }
 
-// shelveLocked makes a pod idle and gives it to who waits; or has it wait, too, if its probes do not
-// let it take work.
+// shelveLocked makes a pod idle and gives it to who waits.
 func (l *Ledger) shelveLocked(p *pod) {
-	if p.Unready {
-		l.moveLocked(p, starting)
-	} else {
-		l.moveLocked(p, idle)
-	}
+	l.moveLocked(p, idle)
 	l.orphanLocked(p)
 	l.matchLocked(p.book)
 }

@@ -13,6 +13,8 @@ const (
 	// DefaultTaskTimeout bounds a task whose timeout is not set. The API
 	// server sets it on every task; this is for objects that predate that.
 	DefaultTaskTimeout = 5 * time.Minute
+	// DefaultTaskGrace is the same for terminationGracePeriodSeconds.
+	DefaultTaskGrace = time.Duration(v1alpha1.DefaultTerminationGracePeriodSeconds) * time.Second
 )
 
 // resolution is that of metadata.creationTimestamp, which is rounded down.
@@ -60,17 +62,41 @@ func LifetimeDeadline(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool) (time.
 	return after(sandbox.Status.AllocatedTime.Time, own)
 }
 
-// Expiry returns when a finished task is deleted: its own TTL, else the
-// server's retention, after its end.
-func Expiry(task *v1alpha1.Task, retention time.Duration) time.Time {
-	end := task.CreationTimestamp.Time
-	if task.Status.CompletionTime != nil {
-		end = task.Status.CompletionTime.Time
+// Expired says whether a sandbox has reached its maximum lifetime. Pool may be nil.
+func Expired(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool, now time.Time) bool {
+	deadline, bounded := LifetimeDeadline(sandbox, pool)
+	return bounded && !now.Before(deadline)
+}
+
+// Expiry returns when a finished task is deleted: its own TTL, else the server's retention, after
+// its end. It returns false if the task is kept until a client deletes it.
+func Expiry(task *v1alpha1.Task, retention time.Duration) (time.Time, bool) {
+	if Retained(task) {
+		return time.Time{}, false
 	}
 	if own := task.Spec.TTLSecondsAfterFinished; own != nil {
-		return end.Add(time.Duration(*own) * time.Second)
+		return Ended(task).Add(time.Duration(*own) * time.Second), true
 	}
-	return end.Add(retention)
+	return Ended(task).Add(retention), true
+}
+
+// Retained says whether only a client deletes a task.
+func Retained(task *v1alpha1.Task) bool { return task.Spec.RetentionPolicy == v1alpha1.RetentionRetain }
+
+// Ended returns when a finished task ended.
+func Ended(task *v1alpha1.Task) time.Time {
+	if task.Status.CompletionTime != nil {
+		return task.Status.CompletionTime.Time
+	}
+	return task.CreationTimestamp.Time
+}
+
+// TaskGrace returns the time between TERM and KILL when the steps of a task are stopped.
+func TaskGrace(task *v1alpha1.Task) time.Duration {
+	if own := task.Spec.TerminationGracePeriodSeconds; own != nil {
+		return time.Duration(*own) * time.Second
+	}
+	return DefaultTaskGrace
 }
 
 // TaskTimeout returns how long all steps of a task may run.

@@ -144,10 +144,11 @@ func TestDeadlines(t *testing.T) {
 		"lifetime: not allocated":      {at(LifetimeDeadline(plain, pool)), nil},
 		"lifetime: the pool's":         {at(LifetimeDeadline(allocated(func(*v1alpha1.Sandbox) {}), pool)), ptr.To(noon.Add(10 * time.Second))},
 		"lifetime: its own":            {at(LifetimeDeadline(allocated(func(s *v1alpha1.Sandbox) { s.Spec.MaxLifetimeSeconds = seconds(4) }), pool)), ptr.To(noon.Add(4 * time.Second))},
-		"expiry: the server's":         {ptr.To(Expiry(finished(nil, noon), time.Hour)), ptr.To(noon.Add(time.Hour))},
-		"expiry: its own":              {ptr.To(Expiry(finished(seconds(9), noon), time.Hour)), ptr.To(noon.Add(9 * time.Second))},
-		"expiry: at once":              {ptr.To(Expiry(finished(seconds(0), noon), time.Hour)), ptr.To(noon)},
-		"expiry: without an end in it": {ptr.To(Expiry(&v1alpha1.Task{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(noon)}}, time.Hour)), ptr.To(noon.Add(time.Hour))},
+		"expiry: the server's":         {expiry(finished(nil, noon)), ptr.To(noon.Add(time.Hour))},
+		"expiry: its own":              {expiry(finished(seconds(9), noon)), ptr.To(noon.Add(9 * time.Second))},
+		"expiry: at once":              {expiry(finished(seconds(0), noon)), ptr.To(noon)},
+		"expiry: retained":             {expiry(retained(finished(nil, noon))), nil},
+		"expiry: without an end in it": {expiry(&v1alpha1.Task{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(noon)}}), ptr.To(noon.Add(time.Hour))},
 	}
 	for name, test := range tests {
 		if diff := cmp.Diff(test.want, test.got); diff != "" {
@@ -248,6 +249,32 @@ func TestInsufficient(t *testing.T) {
 	for name, test := range tests {
 		if got := Insufficient(test.sandbox, test.pool); got != test.want {
 			t.Errorf("%s: %q, want %q", name, got, test.want)
+		}
+	}
+}
+
+// expiry returns when a task is deleted with a retention of an hour, or nil if never.
+func expiry(task *v1alpha1.Task) *time.Time {
+	at, ok := Expiry(task, time.Hour)
+	if !ok {
+		return nil
+	}
+	return &at
+}
+
+func retained(task *v1alpha1.Task) *v1alpha1.Task {
+	task.Spec.RetentionPolicy = v1alpha1.RetentionRetain
+	return task
+}
+
+// TestWhatTheUserEndsIsFinal has no attempt made after a limit or a decision of the user.
+func TestWhatTheUserEndsIsFinal(t *testing.T) {
+	for _, policy := range []v1alpha1.RetryPolicy{v1alpha1.RetryInfrastructure, v1alpha1.RetryAlways} {
+		spec := v1alpha1.TaskSpec{PoolRef: "pool", Retries: 3, RetryPolicy: policy}
+		for _, class := range []v1alpha1.FailureClass{v1alpha1.FailureUser, v1alpha1.FailureInfrastructure} {
+			if _, again := Retry(&spec, 1, Failure{Class: class, SandboxGone: true, Final: true}); again {
+				t.Errorf("a final failure of class %s is retried by policy %s", class, policy)
+			}
 		}
 	}
 }

@@ -19,6 +19,9 @@ type Failure struct {
 	Reason string
 	// SandboxGone says that the sandbox will run nothing any more.
 	SandboxGone bool
+	// Final says that a limit or a decision of the user ended the attempt: another one would
+	// disregard it.
+	Final bool
 }
 
 // Attempt returns the number of the attempt that a task is at: the one that
@@ -35,7 +38,7 @@ func Attempt(status *v1alpha1.TaskStatus) int32 {
 // and how long to wait before it.
 func Retry(spec *v1alpha1.TaskSpec, attempts int32, failure Failure) (wait time.Duration, again bool) {
 	switch {
-	case attempts > spec.Retries:
+	case attempts > spec.Retries, failure.Final:
 		return 0, false
 	case failure.Reason == v1alpha1.TaskReasonCancelled, failure.Reason == v1alpha1.TaskReasonInvalidStep:
 		return 0, false

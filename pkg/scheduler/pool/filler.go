@@ -50,8 +50,11 @@ type Config struct {
 	Pools   lister.WarmPoolLister
 	Runtime podruntime.Runtime
 	Ledger  *ledger.Ledger
-	Timers  *timer.Queue
-	Clock   clock.WithTicker
+	// Hold says whether steps run in a pod that is to be deleted. If so, released is called once
+	// none does any more. It never blocks, and released may only enqueue.
+	Hold   func(pod types.UID, released func()) bool
+	Timers *timer.Queue
+	Clock  clock.WithTicker
 }
 
 // Filler fills pools. Its methods may be called concurrently.

@@ -34,8 +34,11 @@ func (f *Filler) Delete(key podruntime.Key, uid types.UID) { f.unwanted.Add(podI
 // ledger. It never blocks.
 func (f *Filler) Prove(key podruntime.Key, uid types.UID) { f.unproven.Add(podID{key, uid}) }
 
-// reap deletes a pod.
+// reap deletes a pod, once the steps that run in it have had their grace.
 func (f *Filler) reap(ctx context.Context, pod podID) error {
+	if pod.uid != "" && f.config.Hold(pod.uid, func() { f.unwanted.Add(pod) }) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	err := f.config.Runtime.Delete(ctx, pod.Key, pod.uid)

@@ -52,6 +52,26 @@ func Hang(ctx context.Context, execution wire.Execution) wire.ExecutionResult {
 	return result
 }
 
+// reporter is the key of the function that Report calls.
+type reporter struct{}
+
+// Report has the agent send an event of an execution: StepStarted or StepFinished. Ctx is the
+// Behaviour's.
+func Report(ctx context.Context, event wire.Event) {
+	ctx.Value(reporter{}).(func(wire.Event))(event)
+}
+
+// StepStarted is the event of the start of a step.
+func StepStarted(step int) wire.Event {
+	return wire.Event{Type: wire.EventStepStarted, Step: step, Time: time.Now()}
+}
+
+// StepFinished is the event of the success of a step.
+func StepFinished(step int) wire.Event {
+	code := int32(0)
+	return wire.Event{Type: wire.EventStepFinished, Step: step, Time: time.Now(), StepDone: &wire.StepResult{State: wire.Succeeded, ExitCode: &code}}
+}
+
 // Agent is the agent of a Pod. It keeps the protocol of package wire, as far as
 // the scheduler uses it.
 type Agent struct {
@@ -73,6 +93,9 @@ type run struct {
 	cancel context.CancelCauseFunc
 	done   chan struct{}
 	result wire.ExecutionResult
+	// events are what the steps reported, and changed is closed when there are more.
+	events  []wire.Event
+	changed chan struct{}
 	// forgotten says that the outcome was dropped.
 	forgotten bool
 }
@@ -193,7 +216,9 @@ func (a *Agent) postLocked(ctx context.Context, body []byte) *http.Response {
 	known, ok := a.known[execution.ID]
 	if !ok {
 		running, cancel := context.WithCancelCause(context.Background())
-		known = &run{cancel: cancel, done: make(chan struct{})}
+		known = &run{cancel: cancel, done: make(chan struct{}), changed: make(chan struct{})}
+		report := func(event wire.Event) { a.report(known, event) }
+		running = context.WithValue(running, reporter{}, report)
 		a.known[execution.ID] = known
 		a.began = append(a.began, execution.ID)
 		behave := a.behave
@@ -212,24 +237,57 @@ func (a *Agent) streamLocked(ctx context.Context, known *run) *http.Response {
 		return a.answerLocked(http.StatusGone, wire.Error{Code: wire.CodeForgotten, Message: "dropped"})
 	}
 	reader, writer := io.Pipe()
-	a.group.Go(func() {
-		select {
-		case <-ctx.Done():
-			writer.CloseWithError(ctx.Err())
-			return
-		case <-known.done:
-		}
+	a.group.Go(func() { writer.CloseWithError(a.stream(ctx, known, writer)) })
+	return a.responseLocked(http.StatusOK, reader)
+}
+
+// stream writes the events of an execution until it has ended.
+func (a *Agent) stream(ctx context.Context, known *run, writer io.Writer) error {
+	encoder := json.NewEncoder(writer)
+	sent := 0
+	for {
 		a.mu.Lock()
+		events, changed := known.events[sent:], known.changed
 		gone := a.dead || a.deaf
 		a.mu.Unlock()
 		if gone {
-			writer.CloseWithError(io.ErrUnexpectedEOF)
-			return
+			return io.ErrUnexpectedEOF
+		}
+		for _, event := range events {
+			sent++
+			event.Seq = int64(sent)
+			if err := encoder.Encode(event); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+			continue
+		case <-known.done:
+		}
+		a.mu.Lock()
+		gone, behind := a.dead || a.deaf, sent < len(known.events)
+		a.mu.Unlock()
+		if gone {
+			return io.ErrUnexpectedEOF
+		}
+		if behind {
+			continue
 		}
 		result := known.result
-		writer.CloseWithError(json.NewEncoder(writer).Encode(wire.Event{Seq: 1, Type: wire.EventFinished, Time: time.Now(), Done: &result}))
-	})
-	return a.responseLocked(http.StatusOK, reader)
+		return encoder.Encode(wire.Event{Seq: int64(sent) + 1, Type: wire.EventFinished, Time: time.Now(), Done: &result})
+	}
+}
+
+// report adds an event to an execution.
+func (a *Agent) report(known *run, event wire.Event) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	known.events = append(known.events, event)
+	close(known.changed)
+	known.changed = make(chan struct{})
 }
 
 func (a *Agent) answerLocked(status int, answer any) *http.Response {

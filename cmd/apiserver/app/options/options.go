@@ -30,6 +30,9 @@ const DefaultPort = 7443
 // cluster, where this machine's processors do not bound it.
 const clusterParallelism = 32
 
+// minTaskRetentionBytes holds several of the largest tasks.
+const minTaskRetentionBytes = 16 << 20
+
 // Options are the flags of the server. New fills in the defaults.
 type Options struct {
 	// Standalone says that this process is a whole installation on one machine.
@@ -85,6 +88,8 @@ type RuntimeOptions struct {
 type SchedulerOptions struct {
 	// TaskRetention is how long finished tasks without a TTL are kept.
 	TaskRetention time.Duration
+	// TaskRetentionBytes bounds the size of all finished tasks that are not to be retained.
+	TaskRetentionBytes ByteSize
 	// MaxExecutions bounds the tasks that run at the same time, in all sandboxes together.
 	MaxExecutions int
 }
@@ -104,8 +109,10 @@ func New() *Options {
 			RetentionBytes: ByteSize{resource.MustParse("256Mi")},
 			MinFree:        ByteSize{resource.MustParse("64Mi")},
 		},
-		Runtime:                     RuntimeOptions{Parallelism: 2 * runtime.NumCPU()},
-		Scheduler:                   SchedulerOptions{TaskRetention: time.Hour, MaxExecutions: 1024},
+		Runtime: RuntimeOptions{Parallelism: 2 * runtime.NumCPU()},
+		Scheduler: SchedulerOptions{
+			TaskRetention: time.Hour, TaskRetentionBytes: ByteSize{resource.MustParse("1Gi")}, MaxExecutions: 1024,
+		},
 		Cluster:                     newClusterOptions(),
 		MaxRequestsInFlight:         4000,
 		MaxMutatingRequestsInFlight: 2000,
@@ -131,7 +138,10 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 
 	fs = sets.FlagSet("scheduler")
 	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
-		"How long a finished task without ttlSecondsAfterFinished is kept.")
+		"How long a finished task without ttlSecondsAfterFinished is kept. One with retentionPolicy Retain is kept until it is deleted.")
+	fs.Var(&o.Scheduler.TaskRetentionBytes, "task-retention-size",
+		"Size that all finished tasks may have together; the oldest are deleted before their time. "+
+			"Tasks with retentionPolicy Retain neither count nor are deleted. 0 turns the bound off.")
 	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
 		"How many tasks run at the same time in all sandboxes together.")
 
@@ -304,6 +314,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Scheduler.TaskRetention < 0 {
 		wrong("--task-retention: must not be negative, is %s", o.Scheduler.TaskRetention)
+	}
+	if size := o.Scheduler.TaskRetentionBytes.Value(); size != 0 && size < minTaskRetentionBytes {
+		wrong("--task-retention-size: must be at least 16Mi, or 0 for no bound, is %s", &o.Scheduler.TaskRetentionBytes)
 	}
 	if o.ShutdownTimeout <= 0 {
 		wrong("--shutdown-timeout: must be more than 0, is %s", o.ShutdownTimeout)

@@ -66,6 +66,8 @@ func TestValidate(t *testing.T) {
 		{name: "parallelism", args: append(good, "--pod-start-parallelism=0"), want: "--pod-start-parallelism: must be at least 1"},
 		{name: "executions", args: append(good, "--max-executions=-3"), want: "--max-executions: must be at least 1, is -3"},
 		{name: "task retention", args: append(good, "--task-retention=-1s"), want: "--task-retention: must not be negative"},
+		{name: "no task retention size", args: append(good, "--task-retention-size=0")},
+		{name: "task retention size", args: append(good, "--task-retention-size=1Mi"), want: "--task-retention-size: must be at least 16Mi, or 0 for no bound, is 1Mi"},
 		{name: "encryption", args: append(good, "--encryption-provider-config=/etc/arl/encryption.yaml", "--encryption-provider-config-automatic-reload")},
 		{name: "nothing to reload", args: append(good, "--encryption-provider-config-automatic-reload"),
 			want: "--encryption-provider-config-automatic-reload: needs --encryption-provider-config"},

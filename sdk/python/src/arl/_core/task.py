@@ -197,7 +197,7 @@ def outcome(task: Task, sandbox: Sandbox, idle_timeout: int) -> ARLError | None:
             sandbox=sandbox,
             task=task,
         )
-    if status.failure_class == "Infrastructure":
+    if status.failure_class == "Infrastructure" or status.reason in ("SandboxDeleted", "SandboxExpired"):
         return SandboxFailed(
             f'task "{name}" was lost together with its sandbox: {status.reason}: {status.message}. Steps may have run '
             "in part. Call delete_sandbox() and create_sandbox() to go on in a fresh one",
