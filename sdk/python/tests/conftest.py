@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 
@@ -10,6 +11,13 @@ from arl._core import api
 from tests.support.image import python_image
 from tests.support.registry import Registry
 from tests.support.server import PATIENCE, Server
+
+# The whole suite runs with proxies that answer nothing: all its servers are on this machine.
+DEAD_PROXY = "http://127.0.0.1:9"
+for _name in ("HTTPS_PROXY", "HTTP_PROXY"):
+    os.environ[_name] = os.environ[_name.lower()] = DEAD_PROXY
+for _name in ("NO_PROXY", "no_proxy"):
+    os.environ.pop(_name, None)
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +49,7 @@ def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test sees the configuration of whoever runs it."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST", "HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy"):
+    for name in ("KUBECONFIG", "KUBERNETES_SERVICE_HOST"):
         monkeypatch.delenv(name, raising=False)
 
 

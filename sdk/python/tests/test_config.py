@@ -62,7 +62,7 @@ def test_in_a_pod(server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
     loaded = Config().load()
     assert loaded.configuration.host == "https://10.0.0.1:443"
-    assert loaded.headers()["authorization"].lower() == "bearer of-the-pod"
+    assert loaded.source.current().authorization == "Bearer of-the-pod"
     token.write_text("")
     with pytest.raises(ConfigError, match="service account of this pod"):
         Config(in_cluster=True).load()

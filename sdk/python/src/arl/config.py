@@ -1,19 +1,20 @@
 """Which server to talk to, and as whom.
 
 In this order: what the program names, $KUBECONFIG, ~/.kube/config, and the
-service account of the pod that the program runs in. The official Kubernetes
-client reads them, so credential plugins, tokens that are renewed and proxies
-work as they do for other tools.
+service account of the pod that the program runs in. Credential plugins, tokens
+that are renewed and proxies work as they do for kubectl.
 """
 
 from __future__ import annotations
 
 import os
-import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from arl._credentials import Fixed, Library, Source, TokenFile
+from arl._loaded import Loaded, stamps_of
+from arl._plugin import ExecPlugin, Plugin
 from arl.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -46,13 +47,12 @@ class Config:
     in_cluster: bool = False
     """Take the service account of this pod, whatever kubeconfig there is."""
     retry_seconds: float = 60.0
-    """How long to go on trying while the server gives no answer. While it never
-    has, a sixth of it."""
+    """How long each request is tried while the server gives no answer, in seconds."""
 
     def load(self) -> Loaded:
         """Reads the configuration. Raises ConfigError if there is none, or it is bad."""
         if self.server is not None:
-            return Loaded(self._explicit(), None)
+            return self._explicit()
         if self.token is not None or self.ca_file is not None or not self.verify:
             raise ConfigError("token, ca_file and verify are for a server given by its URL: name the server, too")
         paths = self._paths()
@@ -66,7 +66,7 @@ class Config:
             )
         return self._from_pod()
 
-    def _explicit(self) -> Configuration:
+    def _explicit(self) -> Loaded:
         from kubernetes.client import Configuration
 
         server = self.server or ""
@@ -77,12 +77,11 @@ class Config:
         loaded = Configuration(host=server.rstrip("/"))
         loaded.ssl_ca_cert = self.ca_file
         loaded.verify_ssl = self.verify
-        if self.token is not None:
-            loaded.api_key["authorization"] = f"Bearer {self.token.strip()}"
-        return loaded
+        header = f"Bearer {self.token.strip()}" if self.token is not None else None
+        return Loaded(loaded, Fixed(header))
 
     def _paths(self) -> str | None:
-        """Are the kubeconfig files to read, or None for the pod's service account."""
+        """Returns the kubeconfig files to read, or None for the pod's service account."""
         if self.in_cluster:
             return None
         if self.kubeconfig is not None:
@@ -94,89 +93,60 @@ class Config:
         return str(default) if default.is_file() else None
 
     def _from_kubeconfig(self, paths: str) -> Loaded:
-        from kubernetes import config
         from kubernetes.client import Configuration
+        from kubernetes.config.kube_config import KubeConfigLoader, KubeConfigMerger
 
-        loaded = Configuration()
+        configuration = Configuration()
         # A file that is written anew just now is read again.
-        stamp = _stamp(paths)
+        files = paths.split(os.pathsep)
+        stamps = stamps_of(files)
         try:
-            config.load_kube_config(config_file=paths, context=self.context, client_configuration=loaded)
+            merger = KubeConfigMerger(paths)
+            if merger.config is None:
+                raise FileNotFoundError("there is no such file")
+            source = _source(merger.config, self.context, configuration)
+            loader = KubeConfigLoader(
+                config_dict=merger.config, active_context=self.context, config_persister=merger.save_changes
+            )
+            loader.load_and_set(configuration)
         except Exception as error:
             raise ConfigError(
                 f"cannot use the kubeconfig {paths}: {error}. Check KUBECONFIG, and the context; a standalone server "
                 "writes one into its data directory"
             ) from error
-        return Loaded(loaded, paths, stamp)
+        proxy = getattr(loader, "proxy", None)
+        return Loaded(configuration, source, files, stamps, proxy)
 
     def _from_pod(self) -> Loaded:
         from kubernetes import config
         from kubernetes.client import Configuration
+        from kubernetes.config import incluster_config
 
-        loaded = Configuration()
+        configuration = Configuration()
         try:
-            config.load_incluster_config(client_configuration=loaded)
+            config.load_incluster_config(client_configuration=configuration)
         except Exception as error:
             raise ConfigError(
                 f"cannot use the service account of this pod: {error}. Give the pod one, or pass a kubeconfig"
             ) from error
-        return Loaded(loaded, None)
+        return Loaded(configuration, TokenFile(incluster_config.SERVICE_TOKEN_FILENAME))
 
 
-@dataclass
-class Loaded:
-    """A configuration that was read, and what it was read from."""
+def _source(merged: Any, context: str | None, configuration: Configuration) -> Source:
+    """Returns who asks, and takes out of a kubeconfig the credentials that this package renews itself.
 
-    configuration: Configuration
-    paths: str | None = None
-    stamp: Any = None
-    tls: ssl.SSLContext | None = field(init=False)
-
-    def __post_init__(self) -> None:
-        # At once, while the files are there: those that the Kubernetes client
-        # makes of a kubeconfig go with the first process that ends, be it a
-        # forked one.
-        self.tls = _tls(self.configuration)
-
-    def changed(self) -> bool:
-        """Says whether the kubeconfig was written anew, as a server does that starts on another port."""
-        return self.paths is not None and _stamp(self.paths) != self.stamp
-
-    def headers(self) -> dict[str, str]:
-        """Are the headers that say who asks. May read a file or run a credential plugin."""
-        token = self.configuration.get_api_key_with_prefix("authorization", "BearerToken")
-        if token:
-            return {"authorization": token}
-        if self.configuration.username and self.configuration.password:
-            return {"authorization": self.configuration.get_basic_auth_token()}
-        return {}
-
-
-def _tls(configuration: Configuration) -> ssl.SSLContext | None:
-    """Is how to make sure of the server and to say who asks; None without TLS."""
-    if not str(configuration.host).startswith("https://"):
-        return None
-    try:
-        context = ssl.create_default_context(cafile=configuration.ssl_ca_cert, cadata=configuration.ca_cert_data)
-        if configuration.cert_file:
-            context.load_cert_chain(configuration.cert_file, configuration.key_file)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"a certificate or key of the configuration cannot be used: {error}") from error
-    if not configuration.verify_ssl or configuration.assert_hostname is False:
-        context.check_hostname = False
-    if not configuration.verify_ssl:
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _stamp(paths: str) -> tuple[tuple[int, int, int] | None, ...]:
-    """Changes when one of the files does."""
-
-    def one(path: str) -> tuple[int, int, int] | None:
-        try:
-            status = Path(path).expanduser().stat()
-        except OSError:
-            return None
-        return status.st_ino, status.st_mtime_ns, status.st_size
-
-    return tuple(one(path) for path in paths.split(os.pathsep))
+    The Kubernetes client reads a tokenFile once, and neither a 401 nor a client
+    certificate that expires makes it run a plugin again.
+    """
+    chosen = merged["contexts"].get_with_name(context or merged["current-context"])["context"]
+    node = merged["users"].get_with_name(chosen["user"], safe=True) if chosen.safe_get("user") else None
+    user = node.value.get("user") if node is not None else None
+    if node is None or not isinstance(user, dict):
+        return Fixed()
+    folder = str(Path(node.path or ".").absolute().parent)
+    if user.get("tokenFile"):
+        return TokenFile(str(Path(folder, user.pop("tokenFile"))))
+    if user.get("exec") and not user.get("token"):
+        cluster = merged["clusters"].get_with_name(chosen["cluster"])
+        return ExecPlugin(Plugin(user.pop("exec"), folder, cluster.value.get("cluster") or {}))
+    return Library(configuration, slow="auth-provider" in user)

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from typing import Any
 
 import aiohttp
 
+from arl import _fork
 from arl._core.effects import ConnectionFailed, LineTimeout, Request, Response
-from arl.config import Config, Loaded
+from arl._credentials import Credential
+from arl._http import UNAUTHORIZED, USER_AGENT
+from arl._http.proxy import proxy_for
+from arl._loaded import Loaded
+from arl.config import Config
 
 CONNECT_SECONDS = 10.0
 # How long to wait for sockets to be closed, so that the event loop can end.
@@ -25,7 +31,7 @@ class AsyncStream:
         self._rest = b""
 
     async def read_line(self, timeout: float) -> bytes | None:  # the caller's own deadline
-        """Is the next line, or None at the end."""
+        """Returns the next line, or None at the end."""
         while b"\n" not in self._rest:
             try:
                 chunk = await asyncio.wait_for(self._response.content.readany(), timeout)
@@ -51,14 +57,16 @@ class AsyncTransport:
         self._config = config
         self._loaded: Loaded = config.load()
         self._session: aiohttp.ClientSession | None = None
-        self._owner: tuple[int, asyncio.AbstractEventLoop] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._context: tuple[Loaded, tuple[str, str] | None, ssl.SSLContext | None] | None = None
         # Connections that were dropped and whose sockets are not closed yet.
         self._closing: set[asyncio.Future[None]] = set()
+        _fork.watch(self)
 
     @property
     def server(self) -> str:
-        """Is the server's address."""
-        return str(self._loaded.configuration.host)
+        """Returns the server's address."""
+        return self._loaded.server
 
     async def send(self, request: Request) -> Response:
         """Sends a request and reads the whole response."""
@@ -81,26 +89,40 @@ class AsyncTransport:
                 await asyncio.wait(self._closing, timeout=CLOSE_SECONDS)
 
     async def _start(self, request: Request) -> aiohttp.ClientResponse:
+        credential = await self._credential()
+        response = await self._attempt(request, credential)
+        if response.status != UNAUTHORIZED:
+            return response
+        # It may have expired on the server's clock, or been revoked.
+        await self._refresh()
+        renewed = await self._credential(refused=credential)
+        if renewed is credential:
+            return response
+        response.release()
+        return await self._attempt(request, renewed)
+
+    async def _attempt(self, request: Request, credential: Credential) -> aiohttp.ClientResponse:
         session = self._current()
-        configuration = self._loaded.configuration
-        headers = {"accept": "application/json", "user-agent": "arl-env", **await self._headers()}
+        loaded = self._loaded
+        headers = {"accept": "application/json", "user-agent": USER_AGENT}
+        if credential.authorization:
+            headers["authorization"] = credential.authorization
         if request.body is not None:
             headers["content-type"] = request.content_type
         options: dict[str, Any] = {}
-        if configuration.tls_server_name:
-            options["server_hostname"] = configuration.tls_server_name
-        if self._proxy() is not None:
-            options["proxy"] = self._proxy()
+        if loaded.configuration.tls_server_name:
+            options["server_hostname"] = loaded.configuration.tls_server_name
         try:
             return await asyncio.wait_for(
                 session.request(
                     request.method,
-                    str(configuration.host) + request.path,
+                    loaded.server + request.path,
                     params=dict(request.query),
                     data=request.body,
                     headers=headers,
                     allow_redirects=False,
-                    ssl=self._loaded.tls or True,
+                    ssl=self._tls(credential) or True,
+                    proxy=proxy_for(loaded.server, loaded.proxy),
                     timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS),
                     **options,
                 ),
@@ -112,11 +134,20 @@ class AsyncTransport:
             await self._refresh()
             raise ConnectionFailed(str(error) or type(error).__name__) from error
 
-    async def _headers(self) -> dict[str, str]:
-        if self._loaded.configuration.refresh_api_key_hook is None:
-            return self._loaded.headers()
-        # The hook may read a file or run a program.
-        return await asyncio.to_thread(self._loaded.headers)
+    async def _credential(self, refused: Credential | None = None) -> Credential:
+        source = self._loaded.source
+        if not source.slow:
+            return source.current(refused)
+        # It may read a file or run a program.
+        return await asyncio.to_thread(source.current, refused)
+
+    def _tls(self, credential: Credential) -> ssl.SSLContext | None:
+        """Returns one context for each certificate: connections are shared by those that have the same one."""
+        known = self._context
+        if known is None or known[0] is not self._loaded or known[1] != credential.certificate:
+            known = (self._loaded, credential.certificate, self._loaded.tls_with(credential.certificate))
+            self._context = known
+        return known[2]
 
     async def _whole(self, response: aiohttp.ClientResponse, timeout: float) -> Response:
         try:
@@ -128,16 +159,23 @@ class AsyncTransport:
         return Response(response.status, headers, body)
 
     def _current(self) -> aiohttp.ClientSession:
-        owner = (os.getpid(), asyncio.get_running_loop())
-        if self._session is None or self._session.closed or self._owner != owner:
-            # Connections belong to the process and the loop that made them.
+        loop = asyncio.get_running_loop()
+        if self._session is None or self._session.closed or self._loop is not loop:
+            # Connections belong to the loop that made them.
             self._session = aiohttp.ClientSession(
                 # Each session of a user holds one connection for its watch.
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=60),
+                connector=_Connector(limit=0, keepalive_timeout=60),
             )
-            self._owner = owner
+            self._loop = loop
             self._closing = set()
         return self._session
+
+    def _after_fork(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            # Its connections are the parent's, and so is the selector that knows of them.
+            session.detach()
+        self._closing = set()
 
     async def _refresh(self) -> None:
         """Reads the kubeconfig again if it has changed."""
@@ -145,17 +183,25 @@ class AsyncTransport:
             self._loaded = await asyncio.to_thread(self._config.load)
             await self.close()
 
-    def _proxy(self) -> str | None:
-        from kubernetes.client.rest import should_bypass_proxies
 
-        configuration = self._loaded.configuration
-        if not configuration.proxy or should_bypass_proxies(configuration.host, configuration.no_proxy or ""):
-            return None
-        return str(configuration.proxy)
+class _Connector(aiohttp.TCPConnector):
+    """Connections that only the process that opened them closes when they are forgotten.
+
+    A forked process shares the selector of its parent's event loop: to close a
+    connection there would have the parent wait on it for ever.
+    """
+
+    def __init__(self, *, limit: int, keepalive_timeout: float) -> None:
+        super().__init__(limit=limit, keepalive_timeout=keepalive_timeout)
+        self._made_by = os.getpid()
+
+    def __del__(self, *arguments: Any) -> None:
+        if self._made_by == os.getpid():
+            super().__del__(*arguments)
 
 
 def _drop(response: aiohttp.ClientResponse, closing: set[asyncio.Future[None]]) -> None:
-    """Closes a response that was not read to its end, without TLS's farewell, which takes a round trip."""
+    """Closes a response that was not read to its end, without TLS's closing message, which takes a round trip."""
     protocol = response.connection.protocol if response.connection is not None else None
     if protocol is not None:
         closed = protocol.closed
