@@ -9,6 +9,7 @@ delete or to change something to the same value twice is to do it once.
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,10 @@ from arl._core.effects import ConnectionFailed, Op, Request, Response, Stream, o
 from arl._core.refusal import refusal, retry_after
 from arl.errors import ServerUnavailable
 
+_log = logging.getLogger("arl")
+
+# After how much silence to warn, so that nobody waits for a wrong address without knowing.
+QUIET_SECONDS = 5.0
 # Statuses that say "later": too many requests, and what stands between a
 # client and a server that is starting or gone.
 LATER = frozenset({429, 502, 503, 504})
@@ -38,12 +43,22 @@ class _Attempts:
         self._backoff = Backoff(context)
         self._silent_since = context.clock()
         self._internal = 0
+        self._said = False
 
     def next_pause(self, why: str, asked: float | None) -> float:
-        """How long to wait before the next attempt; raises ServerUnavailable if there is none."""
+        """Returns how long to wait before the next attempt; raises ServerUnavailable if there is none."""
         now = self._context.clock()
         wait = self._backoff.next() if asked is None else asked
-        end = min(self._deadline, self._silent_since + self._context.patience())
+        end = min(self._deadline, self._silent_since + self._context.retry_seconds)
+        if not self._said and now - self._silent_since >= QUIET_SECONDS:
+            self._said = True
+            _log.warning(
+                "no answer from %s for %.0f s, trying again for another %.0f s; the last attempt: %s",
+                self._context.server,
+                now - self._silent_since,
+                max(0.0, end - now),
+                why,
+            )
         if now >= end:
             raise ServerUnavailable(
                 f"no answer from {self._context.server} to {self._request.method} {self._request.path} "
@@ -53,14 +68,13 @@ class _Attempts:
         return max(0.0, min(wait, end - now))
 
     def failed(self, error: ConnectionFailed) -> float:
-        """Is the pause after a request without an answer."""
+        """Returns the pause after a request without an answer."""
         if error.permanent:
             raise ServerUnavailable(f"cannot talk to {self._context.server}: {error}") from error
         return self.next_pause(str(error), None)
 
     def refused(self, response: Response) -> float | None:
-        """Is the pause after an answer, or None if it is one to act on."""
-        self._context.reached = True
+        """Returns the pause after an answer, or None if it is one to act on."""
         self._internal += response.status == 500
         if response.status in LATER or (response.status == 500 and self._internal < INTERNAL_ERRORS):
             why = f"{response.status} {response.body[:200].decode(errors='replace')}"
@@ -71,7 +85,7 @@ class _Attempts:
 def call(context: Context, request: Request, deadline: float) -> Op[Response]:
     """Sends a request until there is an answer that is not "later", and returns it whatever its status.
 
-    Raises ServerUnavailable at the deadline, or when the context's patience ends.
+    Raises ServerUnavailable at the deadline, or after the context's retry_seconds.
     """
     attempts = _Attempts(context, request, deadline)
     while True:
@@ -87,7 +101,7 @@ def call(context: Context, request: Request, deadline: float) -> Op[Response]:
 
 
 def call_stream(context: Context, request: Request, deadline: float) -> Op[Stream]:
-    """Is the same for a stream. Raises Expired for 410, and an APIError for other refusals."""
+    """Does the same for a stream. Raises Expired for 410, and an APIError for other refusals."""
     attempts = _Attempts(context, request, deadline)
     while True:
         try:
@@ -96,7 +110,6 @@ def call_stream(context: Context, request: Request, deadline: float) -> Op[Strea
             wait: float | None = attempts.failed(error)
         else:
             if not isinstance(answer, Response):
-                context.reached = True
                 return answer
             wait = attempts.refused(answer)
             if wait is None:
@@ -107,7 +120,7 @@ def call_stream(context: Context, request: Request, deadline: float) -> Op[Strea
 
 
 def call_json(context: Context, request: Request, deadline: float) -> Op[dict[str, Any]]:
-    """Is call() for an object: raises an APIError unless the request succeeds."""
+    """Does call() for an object, and returns it. Raises an APIError unless the request succeeds."""
     response = yield from call(context, request, deadline)
     if response.status == 410:
         raise Expired
@@ -118,5 +131,5 @@ def call_json(context: Context, request: Request, deadline: float) -> Op[dict[st
 
 
 def encode(document: Mapping[str, Any]) -> bytes:
-    """Is a document as the body of a request."""
+    """Returns a document as the body of a request."""
     return json.dumps(document, separators=(",", ":")).encode()
