@@ -50,7 +50,7 @@ import importlib.metadata, importlib.resources
 import arl
 assert "sdk-wheel" in arl.__file__, arl.__file__
 assert importlib.resources.files("arl").joinpath("py.typed").is_file()
-print("arl-env", importlib.metadata.version("arl-env"), "has", ", ".join(arl.__all__))
+print("arl-sandbox", importlib.metadata.version("arl-sandbox"), "has", ", ".join(arl.__all__))
 ')
 
 section "done"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,15 @@ def run_steps(steps: list[dict[str, Any]]) -> None:
         assert session.execute([patch])["status"]["state"] == "Succeeded"
         assert session.run(["cat", "/workspace/config.yaml"]).stdout == "key: value"
     manager.delete_warmpool("steps")
+
+
+def test_pages_say_how_to_install() -> None:
+    """Each by the wheel, from a checkout and by name; never the product of another name."""
+    for name in ("README.md", "python.md"):
+        text = PAGES[name].read_text()
+        commands = re.findall(r"pip install (\S+?)[`\s]", text)
+        wheel, version = "arl_sandbox", importlib.metadata.version("arl-sandbox")
+        assert [f"./{wheel}-{version}-py3-none-any.whl", "./sdk/python", "arl-sandbox"] == commands[:3], name
 
 
 def test_all_kinds_of_exception_are_in_the_guide() -> None:

@@ -103,7 +103,7 @@ class WarmPoolManager(PoolManagerBase):
             name: the pool's name.
             timeout: how long to wait, in seconds; the manager's by default.
             progress: show a progress bar; by default if standard error is a
-                terminal and rich is installed, as `pip install "arl-env[progress]"` does.
+                terminal and rich is installed, as `pip install "arl-sandbox[progress]"` does.
 
         Raises:
             PoolNotFound: there is no such pool; says which there are.

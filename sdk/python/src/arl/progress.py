@@ -24,7 +24,7 @@ def progress_bar(name: str, wanted: bool | None) -> Iterator[Progress | None]:
         from rich.progress import Progress as Bar
     except ImportError:
         if wanted:
-            raise ImportError('a progress bar needs rich: pip install "arl-env[progress]"') from None
+            raise ImportError('a progress bar needs rich: pip install "arl-sandbox[progress]"') from None
         yield None
         return
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()

@@ -17,7 +17,9 @@ from arl.models import WarmPool
 
 # The label of the pools that create_warmpool() made, and may change.
 MANAGED_BY = "app.kubernetes.io/managed-by"
-MANAGER = "arl-env"
+MANAGER = "arl-sandbox"
+# Those of the first release have another one.
+MANAGERS = frozenset({MANAGER, "arl-env"})
 
 # Reasons for which a pool starts no pods until somebody changes something.
 # Others, such as a start that took too long on a busy machine, may pass.
@@ -73,7 +75,7 @@ def create_pool(context: Context, namespace: str, name: str, spec: dict[str, Any
             conflict = error
         try:
             there = yield from api.get(context, collection, name, deadline)
-            if (there["metadata"].get("labels") or {}).get(MANAGED_BY) != MANAGER:
+            if (there["metadata"].get("labels") or {}).get(MANAGED_BY) not in MANAGERS:
                 raise ConflictError(
                     f'there is a pool "{name}" in namespace "{namespace}" that was not made by create_warmpool(), '
                     f"so it is left as it is. Use it, choose another name, or delete it first: "
