@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -24,6 +25,10 @@ from arl import (
     TaskTimeout,
     WarmPoolManager,
 )
+from arl._core import api
+from arl._core.context import Context
+from arl._core.effects import ConnectionFailed, Pause
+from arl._core.pool import MANAGER
 from tests.support.stub import CUT, Answer, Asked, Document, Stub, event, status
 
 MakeStub = Callable[[Callable[[Asked], Answer]], Stub]
@@ -226,6 +231,7 @@ def test_nothing_is_polled(stub: MakeStub) -> None:
         "keepAlive": False,
         "idleTimeoutSeconds": 300,
         "allocationTimeoutSeconds": 61,
+        "maxConcurrentTasks": 16,
     }
     assert made.asked[3].body["preconditions"] == {"uid": "u"}
     assert {asked.headers["authorization"] for asked in made.asked} == {"Bearer secret"}
@@ -257,7 +263,7 @@ def test_task_whose_end_is_never_seen(stub: MakeStub, monkeypatch: pytest.Monkey
     fake = Fake()
     fake.watch = lambda asked, items: Answer(lines=[])
     made = stub(fake)
-    with pytest.raises(TaskTimeout, match="was told to stop") as caught:
+    with pytest.raises(TaskTimeout, match="was cancelled") as caught:
         run(made, timeout=0.2)
     assert caught.value.task is not None
     assert [asked.body for asked in made.asked if asked.method == "PATCH"] == [{"spec": {"cancel": True}}]
@@ -311,12 +317,42 @@ def test_no_server() -> None:
         WarmPoolManager(client=client).list_warmpools()
 
 
+def refuse_for(seconds: float) -> None:
+    """Asks a server that refuses all connections, by a clock of its own."""
+    now = [0.0]
+    context = Context("http://nowhere", retry_seconds=60, clock=lambda: now[0])
+    operation = api.get(context, api.pools("n"), "p", deadline=1e9)
+    effect = next(operation)
+    while now[0] < seconds:
+        if isinstance(effect, Pause):
+            now[0] += effect.seconds
+            effect = operation.send(None)
+        else:
+            effect = operation.throw(ConnectionFailed("refused"))
+
+
+def test_first_contact_is_tried_as_long_as_any_other() -> None:
+    """retry_seconds holds in full for a server that has never answered."""
+    refuse_for(59.9)
+    with pytest.raises(ServerUnavailable, match=r"in 60 s and \d+ attempts; the last: refused"):
+        refuse_for(61)
+
+
+def test_silence_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    refuse_for(30)
+    (record,) = caplog.records
+    assert re.fullmatch(
+        r"no answer from http://nowhere for \d s, trying again for another 5\d s; the last attempt: refused",
+        record.getMessage(),
+    )
+
+
 def test_pool_that_others_change(stub: MakeStub) -> None:
-    """A change that meets another is made anew; a pool that goes meanwhile is created."""
+    """A change that meets another is made again; a pool that goes meanwhile is created."""
     pool = {
         "kind": "WarmPool",
         "spec": {"template": {}},
-        "metadata": {"name": "p", "resourceVersion": "7", "labels": {"app.kubernetes.io/managed-by": "arl-env"}},
+        "metadata": {"name": "p", "resourceVersion": "7", "labels": {"app.kubernetes.io/managed-by": MANAGER}},
     }
     exists, conflict = status(409, "AlreadyExists"), status(409, "Conflict")
     answers = iter(

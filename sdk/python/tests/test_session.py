@@ -26,6 +26,7 @@ from arl import (
     WaitTimeout,
     WarmPoolManager,
 )
+from arl._core import api
 from tests.conftest import Look
 from tests.support.server import PATIENCE, eventually
 
@@ -207,6 +208,31 @@ def test_sandbox_that_is_gone(client: Client, pool: str, look: Look) -> None:
         assert caught.value.reason == "SandboxNotFound"
 
 
+def test_sandbox_that_somebody_else_deleted(client: Client, pool: str) -> None:
+    """Idleness is not said to be the cause of what was not idle for so long."""
+    for used in (False, True):
+        with session_of(client, pool) as session:
+            if used:
+                session.run("true")
+            context = client.context
+            collection, name = api.sandboxes("tests"), session.sandbox_name
+            assert name is not None
+            assert client.run(api.delete(context, collection, name, context.clock() + PATIENCE))
+            with pytest.raises(SandboxFailed, match=r"was deleted by somebody else.*Call create_sandbox") as caught:
+                session.run("true")
+            assert "idle" not in str(caught.value)
+            assert caught.value.reason == "SandboxNotFound"
+
+
+def test_keep_alive_means_what_the_api_means(client: Client, pool: str) -> None:
+    """Idleness does not end the sandbox, unless there is a timeout of its own."""
+    for idle_timeout in (None, 1000):
+        with session_of(client, pool, keep_alive=True, idle_timeout=idle_timeout) as session:
+            assert session.sandbox is not None
+            assert session.sandbox.spec.keep_alive
+            assert session.sandbox.spec.idle_timeout_seconds == idle_timeout
+
+
 def test_no_pod_in_time(client: Client, namespace: str, look: Look) -> None:
     WarmPoolManager(namespace, client=client).create_warmpool("empty", "host", replicas=0)
     session = SandboxSession("empty", namespace, timeout=1, client=client)
@@ -285,5 +311,5 @@ def test_arguments_are_checked() -> None:
         with pytest.raises(ValueError, match=r"pool_ref|timeout"):
             SandboxSession(**arguments)
     assert os.environ.get("KUBECONFIG") is None
-    assert SandboxSession("p", keep_alive=True).idle_timeout == 3600
+    assert SandboxSession("p", keep_alive=True).idle_timeout is None
     assert SandboxSession("p").idle_timeout == 300

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import base64
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 from arl._core.sandbox import Wanted
-from arl.errors import CallbackError, SessionError, TaskFailed
+from arl._core.task import TaskRunner
+from arl.errors import ARLError, CallbackError, SandboxFailed, SessionError, TaskFailed
 from arl.models import CommandResult, Sandbox, Task
 from arl.steps import AnyStep, CommandStep, FilePatchStep
 
 EVENTS = ("on_task_complete", "on_task_success", "on_task_failure")
 
 # How long a sandbox may be without a task before the server deletes it, unless
-# the program says otherwise: long enough for a model to think, and with
-# keep_alive for a person. It is what bounds a leak if the process dies.
+# the program says otherwise: long enough for a model to think. It bounds what a
+# process leaves behind that dies.
 IDLE_SECONDS = 300
-KEPT_IDLE_SECONDS = 3600
+MAX_CONCURRENT_TASKS = 16
 # The most that the API allows.
+MOST_CONCURRENT_TASKS = 64
 MAX_IDLE_SECONDS = 604800
 MAX_TIMEOUT_SECONDS = 86400
 MAX_FILE_BYTES = 1 << 20
@@ -38,23 +41,30 @@ class SessionBase(Generic[F]):
         timeout: float,
         idle_timeout: float | None,
         env: Mapping[str, str] | None,
+        max_concurrent_tasks: int,
     ) -> None:
         if not pool_ref:
             raise ValueError("pool_ref is empty: name a pool, for instance one made with WarmPoolManager")
         if not 0 < timeout <= MAX_TIMEOUT_SECONDS:
             raise ValueError(f"timeout must be more than 0 and at most {MAX_TIMEOUT_SECONDS} seconds, not {timeout}")
-        if idle_timeout is None:
-            idle_timeout = KEPT_IDLE_SECONDS if keep_alive else IDLE_SECONDS
-        if not 1 <= idle_timeout <= MAX_IDLE_SECONDS:
+        if idle_timeout is None and not keep_alive:
+            idle_timeout = IDLE_SECONDS
+        if idle_timeout is not None and not 1 <= idle_timeout <= MAX_IDLE_SECONDS:
             raise ValueError(f"idle_timeout must be 1 to {MAX_IDLE_SECONDS} seconds, not {idle_timeout}")
+        if not 1 <= max_concurrent_tasks <= MOST_CONCURRENT_TASKS:
+            raise ValueError(f"max_concurrent_tasks must be 1 to {MOST_CONCURRENT_TASKS}, not {max_concurrent_tasks}")
         self.pool_ref = pool_ref
         self.namespace = namespace
         self.keep_alive = keep_alive
         self.timeout = timeout
-        self.idle_timeout = math.ceil(idle_timeout)
+        self.idle_timeout = None if idle_timeout is None else math.ceil(idle_timeout)
+        self.max_concurrent_tasks = max_concurrent_tasks
         self._env = dict(env) if env else None
         self._sandbox: Sandbox | None = None
+        self._runner: TaskRunner | None = None
         self._ended = False
+        # The process that made the sandbox. Only that one deletes it.
+        self._owner = 0
         self._callbacks: dict[str, list[F]] = {event: [] for event in EVENTS}
 
     @property
@@ -95,7 +105,7 @@ class SessionBase(Generic[F]):
         return self._callbacks[event]
 
     def _called_for(self, task: Task) -> list[tuple[str, F]]:
-        """Are the callbacks for a task that has ended."""
+        """Returns the callbacks for a task that has ended."""
         events = "on_task_complete", "on_task_success" if task.status.state == "Succeeded" else "on_task_failure"
         return [(event, fn) for event in events for fn in list(self._callbacks[event])]
 
@@ -106,21 +116,49 @@ class SessionBase(Generic[F]):
             keep_alive=self.keep_alive,
             idle_timeout=self.idle_timeout,
             timeout=self.timeout,
+            max_concurrent_tasks=self.max_concurrent_tasks,
             env=self._env,
         )
 
-    def _needs_sandbox(self) -> Sandbox:
-        if self._sandbox is None:
+    def _made(self, sandbox: Sandbox, runner: TaskRunner) -> Sandbox:
+        """Takes over a sandbox that this process made."""
+        self._sandbox, self._runner, self._owner = sandbox, runner, os.getpid()
+        return sandbox
+
+    def _forget(self) -> TaskRunner | None:
+        """Ends the use of the sandbox, and returns its runner if this process is to delete it."""
+        runner, self._sandbox, self._runner, self._ended = self._runner, None, None, True
+        # A forked process has a copy of the session; the sandbox is its parent's.
+        return runner if self._owner == os.getpid() else None
+
+    def _needs_runner(self) -> TaskRunner:
+        runner = self._runner
+        if runner is None:
             state = "its sandbox was deleted" if self._ended else "it has no sandbox yet"
             raise SessionError(
                 f"this session cannot run anything: {state}. Call create_sandbox() first, or use the session in a "
                 "with statement"
             )
-        return self._sandbox
+        return runner
+
+    def _outcome(self, runner: TaskRunner, task: Task) -> ARLError | None:
+        """Returns the exception for a task that did not come to its own end, or None."""
+        failure = runner.outcome(task)
+        if isinstance(failure, SandboxFailed) and self._runner is not runner:
+            return deleted_meanwhile(runner)
+        return failure
+
+
+def deleted_meanwhile(runner: TaskRunner) -> SessionError:
+    """Returns the exception for a task whose sandbox this session deleted before it ended."""
+    return SessionError(
+        f'sandbox "{runner.sandbox.metadata.name}" was deleted by this session while a task ran in it. Wait for the '
+        "other calls before the session ends"
+    )
 
 
 def callback_failed(event: str, fn: object, task: Task, error: Exception) -> CallbackError:
-    """Is the exception for a callback that raised."""
+    """Returns the exception for a callback that raised."""
     name = getattr(fn, "__qualname__", repr(fn))
     return CallbackError(
         f'the callback {name} for {event} raised {type(error).__name__}: {error}. Task "{task.metadata.name}" itself '
@@ -130,7 +168,7 @@ def callback_failed(event: str, fn: object, task: Task, error: Exception) -> Cal
 
 
 def script_step(script: str, task: Task) -> CommandStep:
-    """Is the step that runs a callback script for a task that has ended."""
+    """Returns the step that runs a callback script for a task that has ended."""
     status = task.status
     return CommandStep(
         name="callback",
@@ -144,7 +182,7 @@ def script_step(script: str, task: Task) -> CommandStep:
 
 
 def script_failed(task: Task) -> CallbackError:
-    """Is the exception for a callback script that failed."""
+    """Returns the exception for a callback script that failed."""
     return CallbackError(
         f"the callback script failed: {task.status.message}: {(task.status.stderr or '').strip()[-500:]}", task=task
     )
@@ -153,7 +191,7 @@ def script_failed(task: Task) -> CallbackError:
 def command_step(
     command: str | Sequence[str], env: Mapping[str, str] | None, work_dir: str | None, stdin: str | None
 ) -> list[AnyStep]:
-    """Is the step that runs one command, by a shell if it is a text."""
+    """Returns the step that runs one command, by a shell if it is a text."""
     if not command:
         raise ValueError('command is empty: pass a text for the shell, such as "ls -l", or a list of arguments')
     argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
@@ -169,7 +207,7 @@ def command_step(
 
 
 def command_result(task: Task, check: bool) -> CommandResult:
-    """Is the result of the task that ran one command."""
+    """Returns the result of the task that ran one command."""
     status = task.status
     if status.exit_code is None:
         raise TaskFailed(f"the command could not be run: {status.reason}: {status.message}", task=task)
@@ -180,7 +218,7 @@ def command_result(task: Task, check: bool) -> CommandResult:
 
 
 def file_steps(path: str, content: str | bytes, mode: int | None) -> list[AnyStep]:
-    """Are the steps that write a file: one if it is text, and two if it is not."""
+    """Returns the steps that write a file: one if it is text, and two if it is not."""
     data = content.encode() if isinstance(content, str) else bytes(content)
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"the content has {len(data)} bytes; {MAX_FILE_BYTES} is the most for one file")

@@ -7,18 +7,20 @@ import inspect
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from typing_extensions import Self
 
+from arl import _fork
 from arl._core import pool as pools
 from arl._core import sandbox as sandboxes
-from arl._core.task import TaskRunner, outcome
+from arl._core.task import Job, TaskRunner
 from arl._session import (
+    MAX_CONCURRENT_TASKS,
     SessionBase,
     callback_failed,
     command_result,
     command_step,
+    deleted_meanwhile,
     file_steps,
     file_written,
     script_failed,
@@ -26,6 +28,7 @@ from arl._session import (
 )
 from arl.client import AsyncClient, shared_async_client
 from arl.config import Config
+from arl.errors import SandboxFailed
 from arl.models import CommandResult, Sandbox, Task, WarmPool
 from arl.pool import PoolManagerBase, pool_spec
 from arl.progress import progress_bar
@@ -45,12 +48,11 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
         async with AsyncSandboxSession(pool_ref="python") as session:
             print((await session.run("python --version")).stdout)
 
-    Callbacks may be coroutine functions. A session belongs to one event loop;
-    its tasks run one after another, those of different sessions at the same
-    time. If a task of the event loop is cancelled within the async with
-    statement, the sandbox is deleted all the same. At the end of the program
-    nothing is: leave the async with statement, or the server deletes the sandbox
-    `idle_timeout` seconds after its last task.
+    Callbacks may be coroutine functions. A session belongs to one event loop, in
+    which its calls may run at the same time. If a task of the event loop is
+    cancelled within the async with statement, the sandbox is deleted all the
+    same. At the end of the program nothing is: leave the async with statement, or
+    the server deletes the sandbox `idle_timeout` seconds after its last task.
     """
 
     def __init__(
@@ -62,15 +64,26 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
         *,
         idle_timeout: float | None = None,
         env: Mapping[str, str] | None = None,
+        max_concurrent_tasks: int = MAX_CONCURRENT_TASKS,
         config: Config | None = None,
         client: AsyncClient | None = None,
     ) -> None:
-        super().__init__(pool_ref, namespace, keep_alive, timeout, idle_timeout, env)
+        super().__init__(pool_ref, namespace, keep_alive, timeout, idle_timeout, env, max_concurrent_tasks)
         self._config = config
         self._client = client
-        self._runner: TaskRunner | None = None
-        self._lock = asyncio.Lock()
+        self._new_locks()
+        _fork.watch(self)
         self._connected: AsyncClient | None = None
+
+    def _new_locks(self) -> None:
+        # Guards whether there is a sandbox; held while it is created or deleted.
+        self._lock = asyncio.Lock()
+        self._slots = asyncio.Semaphore(self.max_concurrent_tasks)
+
+    def _after_fork(self) -> None:
+        # The client is that of the parent's event loop, if it is not the user's own.
+        self._new_locks()
+        self._connected = None
 
     async def create_sandbox(self) -> Sandbox:
         """Gets a sandbox, and returns it when tasks can run in it.
@@ -87,11 +100,11 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
             if self._sandbox is None:
                 client = await self._connect()
                 try:
-                    self._sandbox = await client.run(sandboxes.create_sandbox(client.context, self._wanted()))
+                    sandbox = await client.run(sandboxes.create_sandbox(client.context, self._wanted()))
                 except BaseException:
                     await self._disconnect()
                     raise
-                self._runner = TaskRunner(client.context, client.followers, self._sandbox)
+                return self._made(sandbox, TaskRunner(client.context, client.followers, sandbox))
             return self._sandbox
 
     async def execute(self, steps: Sequence[AnyStep], trace_id: str | None = None) -> Task:
@@ -111,16 +124,12 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
             SandboxFailed: the sandbox was lost.
             CallbackError: a callback raised.
         """
-        checked = check_steps(steps)
-        task = await self._run(checked, self.timeout, trace_id)
-        await self._call_back(task)
-        self._raise_for(task)
-        return task
+        return await self._run(Job(check_steps(steps), self.timeout, trace_id))
 
     async def execute_with_callback(
         self, steps: Sequence[AnyStep], callback_script: str | None = None, trace_id: str | None = None
     ) -> Task:
-        """Is execute(), and then runs a script in the sandbox if the steps came to an end.
+        """Does execute(), and then runs a script in the sandbox if the steps came to an end.
 
         The script is run by /bin/sh in the sandbox, never on this machine, and
         finds ARL_TASK_NAME, ARL_TASK_STATE (Succeeded or Failed) and
@@ -131,8 +140,8 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
         """
         task = await self.execute(steps, trace_id)
         if callback_script is not None:
-            script = await self._run(check_steps([script_step(callback_script, task)]), self.timeout, trace_id)
-            self._raise_for(script)
+            job = Job(check_steps([script_step(callback_script, task)]), self.timeout, trace_id)
+            script = await self._run(job, call_back=False)
             if script.status.state != "Succeeded":
                 raise script_failed(script)
         return task
@@ -157,10 +166,8 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
             timeout: how long it may run, in seconds; the session's by default.
             check: raise TaskFailed unless it exits with 0.
         """
-        task = await self._run(check_steps(command_step(command, env, work_dir, stdin)), timeout or self.timeout, None)
-        await self._call_back(task)
-        self._raise_for(task)
-        return command_result(task, check)
+        job = Job(check_steps(command_step(command, env, work_dir, stdin)), timeout or self.timeout)
+        return command_result(await self._run(job), check)
 
     async def write_file(self, path: str, content: str | bytes, mode: int | None = None) -> None:
         """Writes a file of at most 1 MiB into the sandbox, and the folders it is in.
@@ -168,19 +175,25 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
         Raises:
             TaskFailed: it cannot be written.
         """
-        task = await self._run(check_steps(file_steps(path, content, mode)), self.timeout, None)
-        self._raise_for(task)
-        file_written(path, task)
+        job = Job(check_steps(file_steps(path, content, mode)), self.timeout)
+        file_written(path, await self._run(job, call_back=False))
 
     async def delete_sandbox(self) -> None:
-        """Gives the sandbox back. Does nothing if there is none."""
+        """Deletes the sandbox. Calls that run in it end with SessionError.
+
+        Does nothing if there is none. In a process that was forked from the one
+        that made the sandbox, it is only forgotten.
+        """
         async with self._lock:
-            if self._runner is not None:
-                self._runner.close()
-            if self._sandbox is not None:
+            runner = self._forget()
+            if runner is not None:
                 client = await self._connect()
-                await client.run(sandboxes.delete_sandbox(client.context, self._sandbox, DELETE_SECONDS))
-            self._sandbox, self._runner, self._ended = None, None, True
+                try:
+                    await client.run(sandboxes.delete_sandbox(client.context, runner.sandbox, DELETE_SECONDS))
+                except BaseException:
+                    # It is still this session's to delete.
+                    self._made(runner.sandbox, runner)
+                    raise
             await self._disconnect()
 
     async def __aenter__(self) -> Self:
@@ -208,7 +221,7 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
             raise asyncio.CancelledError
 
     async def _connect(self) -> AsyncClient:
-        """Is the client; from the first call to the deletion it is kept open."""
+        """Returns the client; from the first call to the deletion it is kept open."""
         if self._connected is None:
             client = self._client or shared_async_client(self._config)
             self._connected = await client.__aenter__()
@@ -219,11 +232,24 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
         if client is not None:
             await client.__aexit__(None, None, None)
 
-    async def _run(self, steps: list[dict[str, Any]], timeout: float, trace_id: str | None) -> Task:
-        async with self._lock:
-            self._needs_sandbox()
-            assert self._runner is not None  # noqa: S101  # it comes with the sandbox
-            return await (await self._connect()).run(self._runner.run(steps, timeout, trace_id))
+    async def _run(self, job: Job, *, call_back: bool = True) -> Task:
+        self._needs_runner()
+        async with self._slots:
+            runner = self._needs_runner()
+            try:
+                # The client stays open for this call, also if the session ends.
+                async with await self._connect() as client:
+                    task = await client.run(runner.run(job))
+            except SandboxFailed as error:
+                if self._runner is runner:
+                    raise
+                raise deleted_meanwhile(runner) from error
+        failure = self._outcome(runner, task)
+        if call_back:
+            await self._call_back(task)
+        if failure is not None:
+            raise failure
+        return task
 
     async def _call_back(self, task: Task) -> None:
         failed = None
@@ -236,11 +262,6 @@ class AsyncSandboxSession(SessionBase[AsyncCallback]):
                 failed = failed or (callback_failed(event, fn, task, error), error)
         if failed is not None:
             raise failed[0] from failed[1]
-
-    def _raise_for(self, task: Task) -> None:
-        error = outcome(task, self._needs_sandbox(), self.idle_timeout) if self._sandbox else None
-        if error is not None:
-            raise error
 
 
 class AsyncWarmPoolManager(PoolManagerBase):

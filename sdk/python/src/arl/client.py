@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from typing_extensions import Self
 
+from arl import _fork
 from arl._core.context import Context
 from arl._core.effects import Effect, Op, Open, Pause, ReadLine, Send
 from arl._core.task import Followers
@@ -138,7 +139,24 @@ class AsyncClient:
             await self.close()
 
 
-_lock = threading.Lock()
+class _Lock:
+    """Guards the shared clients. A forked process goes on with them; their transports make new connections."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        _fork.watch(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *exception: object) -> None:
+        self._lock.release()
+
+
+_lock = _Lock()
 _shared: dict[tuple[Any, ...], Client] = {}
 _shared_async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], AsyncClient]] = (
     weakref.WeakKeyDictionary()
@@ -151,7 +169,7 @@ def _key(config: Config) -> tuple[Any, ...]:
 
 
 def shared_client(config: Config | None) -> Client:
-    """Is the client that all who have this configuration share."""
+    """Returns the client that all who have this configuration share."""
     config = config or Config()
     with _lock:
         client = _shared.get(_key(config))
@@ -161,7 +179,7 @@ def shared_client(config: Config | None) -> Client:
 
 
 def shared_async_client(config: Config | None) -> AsyncClient:
-    """Is the client that all who have this configuration share in the running event loop."""
+    """Returns the client that all who have this configuration share in the running event loop."""
     config = config or Config()
     with _lock:
         clients = _shared_async.setdefault(asyncio.get_running_loop(), {})

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
 
 from typing_extensions import Self
 
+from arl import _fork
 from arl._core import sandbox as sandboxes
-from arl._core.task import TaskRunner, outcome
+from arl._core.task import Job, TaskRunner
 from arl._session import (
+    MAX_CONCURRENT_TASKS,
     SessionBase,
     callback_failed,
     command_result,
     command_step,
+    deleted_meanwhile,
     file_steps,
     file_written,
     script_failed,
@@ -27,7 +28,7 @@ from arl._session import (
 )
 from arl.client import Client, shared_client
 from arl.config import Config
-from arl.errors import ARLError
+from arl.errors import ARLError, SandboxFailed
 from arl.models import CommandResult, Sandbox, Task
 from arl.steps import AnyStep
 from arl.steps import check as check_steps
@@ -48,25 +49,29 @@ class SandboxSession(SessionBase[Callback]):
             print(session.run("python --version").stdout)
 
     At the end of the with statement, in delete_sandbox(), and when the program
-    ends, the sandbox is deleted. If the process is killed, the server deletes
-    it `idle_timeout` seconds after its last task.
+    ends, the sandbox is deleted, by the process that made it and by no process
+    that was forked from that. If the process is killed, the server deletes the
+    sandbox `idle_timeout` seconds after its last task.
 
     Args:
         pool_ref: the name of the pool.
         namespace: the pool's namespace.
-        keep_alive: for long pauses between tasks: the default of idle_timeout is
-            then an hour rather than five minutes.
+        keep_alive: idleness does not end the sandbox unless idle_timeout is given,
+            too. If the process is killed, the sandbox stays until it is deleted.
         timeout: how long to wait for a sandbox, and how long a task may run, in
             seconds.
         idle_timeout: after how many seconds without a task the server deletes
-            the sandbox.
+            the sandbox: 300 by default, never with keep_alive.
         env: environment variables for all steps.
+        max_concurrent_tasks: how many calls may run in the sandbox at the same
+            time, 1 to 64. Others wait for their turn.
         config: which server, as whom. Default: $KUBECONFIG, ~/.kube/config,
             in-cluster.
         client: a client to use in place of the shared one; config is then
             passed over.
 
-    Several threads may use a session; their tasks run one after another.
+    Several threads may use a session; their calls run at the same time, and each
+    returns when its own task has ended. What one thread calls runs in order.
     """
 
     def __init__(
@@ -78,15 +83,24 @@ class SandboxSession(SessionBase[Callback]):
         *,
         idle_timeout: float | None = None,
         env: Mapping[str, str] | None = None,
+        max_concurrent_tasks: int = MAX_CONCURRENT_TASKS,
         config: Config | None = None,
         client: Client | None = None,
     ) -> None:
-        super().__init__(pool_ref, namespace, keep_alive, timeout, idle_timeout, env)
+        super().__init__(pool_ref, namespace, keep_alive, timeout, idle_timeout, env, max_concurrent_tasks)
         self._config = config
         self._client = client
-        self._runner: TaskRunner | None = None
+        self._new_locks()
+        _fork.watch(self)
+
+    def _new_locks(self) -> None:
+        # Guards whether there is a sandbox; held while it is created or deleted.
         self._lock = threading.RLock()
-        self._pid = os.getpid()
+        self._slots = threading.Semaphore(self.max_concurrent_tasks)
+
+    def _after_fork(self) -> None:
+        self._new_locks()
+        _open_sessions.discard(self)
 
     def create_sandbox(self) -> Sandbox:
         """Gets a sandbox, and returns it when tasks can run in it.
@@ -102,10 +116,9 @@ class SandboxSession(SessionBase[Callback]):
         with self._lock:
             if self._sandbox is None:
                 client = self._connect()
-                self._sandbox = client.run(sandboxes.create_sandbox(client.context, self._wanted()))
-                self._runner = TaskRunner(client.context, client.followers, self._sandbox)
-                self._pid = os.getpid()
+                sandbox = client.run(sandboxes.create_sandbox(client.context, self._wanted()))
                 _open_sessions.add(self)
+                return self._made(sandbox, TaskRunner(client.context, client.followers, sandbox))
             return self._sandbox
 
     def execute(self, steps: Sequence[AnyStep], trace_id: str | None = None) -> Task:
@@ -125,16 +138,12 @@ class SandboxSession(SessionBase[Callback]):
             SandboxFailed: the sandbox was lost.
             CallbackError: a callback raised.
         """
-        checked = check_steps(steps)
-        task = self._run(checked, self.timeout, trace_id)
-        self._call_back(task)
-        self._raise_for(task)
-        return task
+        return self._run(Job(check_steps(steps), self.timeout, trace_id))
 
     def execute_with_callback(
         self, steps: Sequence[AnyStep], callback_script: str | None = None, trace_id: str | None = None
     ) -> Task:
-        """Is execute(), and then runs a script in the sandbox if the steps came to an end.
+        """Does execute(), and then runs a script in the sandbox if the steps came to an end.
 
         The script is run by /bin/sh in the sandbox, never on this machine, and
         finds ARL_TASK_NAME, ARL_TASK_STATE (Succeeded or Failed) and
@@ -145,8 +154,8 @@ class SandboxSession(SessionBase[Callback]):
         """
         task = self.execute(steps, trace_id)
         if callback_script is not None:
-            script = self._run(check_steps([script_step(callback_script, task)]), self.timeout, trace_id)
-            self._raise_for(script)
+            job = Job(check_steps([script_step(callback_script, task)]), self.timeout, trace_id)
+            script = self._run(job, call_back=False)
             if script.status.state != "Succeeded":
                 raise script_failed(script)
         return task
@@ -171,10 +180,8 @@ class SandboxSession(SessionBase[Callback]):
             timeout: how long it may run, in seconds; the session's by default.
             check: raise TaskFailed unless it exits with 0.
         """
-        task = self._run(check_steps(command_step(command, env, work_dir, stdin)), timeout or self.timeout, None)
-        self._call_back(task)
-        self._raise_for(task)
-        return command_result(task, check)
+        job = Job(check_steps(command_step(command, env, work_dir, stdin)), timeout or self.timeout)
+        return command_result(self._run(job), check)
 
     def write_file(self, path: str, content: str | bytes, mode: int | None = None) -> None:
         """Writes a file of at most 1 MiB into the sandbox, and the folders it is in.
@@ -182,12 +189,15 @@ class SandboxSession(SessionBase[Callback]):
         Raises:
             TaskFailed: it cannot be written.
         """
-        task = self._run(check_steps(file_steps(path, content, mode)), self.timeout, None)
-        self._raise_for(task)
-        file_written(path, task)
+        job = Job(check_steps(file_steps(path, content, mode)), self.timeout)
+        file_written(path, self._run(job, call_back=False))
 
     def delete_sandbox(self) -> None:
-        """Gives the sandbox back. Does nothing if there is none."""
+        """Deletes the sandbox. Calls that run in it end with SessionError.
+
+        Does nothing if there is none. In a process that was forked from the one
+        that made the sandbox, it is only forgotten.
+        """
         self._delete(DELETE_SECONDS)
 
     def __enter__(self) -> Self:
@@ -210,11 +220,22 @@ class SandboxSession(SessionBase[Callback]):
             self._client = shared_client(self._config)
         return self._client
 
-    def _run(self, steps: list[dict[str, Any]], timeout: float, trace_id: str | None) -> Task:
-        with self._lock:
-            self._needs_sandbox()
-            assert self._runner is not None  # noqa: S101  # it comes with the sandbox
-            return self._connect().run(self._runner.run(steps, timeout, trace_id))
+    def _run(self, job: Job, *, call_back: bool = True) -> Task:
+        self._needs_runner()
+        with self._slots:
+            runner = self._needs_runner()
+            try:
+                task = self._connect().run(runner.run(job))
+            except SandboxFailed as error:
+                if self._runner is runner:
+                    raise
+                raise deleted_meanwhile(runner) from error
+        failure = self._outcome(runner, task)
+        if call_back:
+            self._call_back(task)
+        if failure is not None:
+            raise failure
+        return task
 
     def _call_back(self, task: Task) -> None:
         failed = None
@@ -226,25 +247,19 @@ class SandboxSession(SessionBase[Callback]):
         if failed is not None:
             raise failed[0] from failed[1]
 
-    def _raise_for(self, task: Task) -> None:
-        error = outcome(task, self._needs_sandbox(), self.idle_timeout) if self._sandbox else None
-        if error is not None:
-            raise error
-
     def _delete(self, timeout: float) -> None:
         with self._lock:
-            if self._runner is not None:
-                self._runner.close()
-            if self._sandbox is not None:
+            runner = self._forget()
+            if runner is None:
+                return
+            try:
                 client = self._connect()
-                client.run(sandboxes.delete_sandbox(client.context, self._sandbox, timeout))
-            self._sandbox, self._runner, self._ended = None, None, True
+                client.run(sandboxes.delete_sandbox(client.context, runner.sandbox, timeout))
+            except BaseException:
+                # It is still this session's to delete, now or when the program ends.
+                self._made(runner.sandbox, runner)
+                raise
             _open_sessions.discard(self)
-
-    def _at_exit(self) -> None:
-        # A forked child has a copy of this session; the sandbox is the parent's.
-        if self._pid == os.getpid():
-            self._delete(EXIT_SECONDS)
 
 
 _open_sessions: weakref.WeakSet[SandboxSession] = weakref.WeakSet()
@@ -254,7 +269,7 @@ def _delete_all() -> None:
     """Deletes the sandboxes of sessions that the program forgot."""
     for session in list(_open_sessions):
         try:
-            session._at_exit()
+            session._delete(EXIT_SECONDS)
         except ARLError as error:
             _log.warning("sandbox %s was not deleted, the server will do it: %s", session.sandbox_name, error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass
+from typing import Any
 
 from arl._core import api
 from arl._core.api import Document
@@ -36,15 +37,31 @@ class Wanted:
     pool: str
     namespace: str
     keep_alive: bool
-    idle_timeout: int
-    """After how many seconds without a task the server deletes it."""
+    idle_timeout: int | None
+    """After how many seconds without a task the server deletes it; never if None."""
     timeout: float
     """How many seconds to wait for a pod."""
+    max_concurrent_tasks: int = 1
     env: dict[str, str] | None = None
+
+    def spec(self) -> dict[str, Any]:
+        """Returns the spec of the sandbox."""
+        spec: dict[str, Any] = {
+            "poolRef": self.pool,
+            "keepAlive": self.keep_alive,
+            "allocationTimeoutSeconds": max(1, min(86400, round(self.timeout) + 1)),
+            "maxConcurrentTasks": self.max_concurrent_tasks,
+        }
+        if self.idle_timeout is not None:
+            # The server deletes what this process leaves behind if it dies.
+            spec["idleTimeoutSeconds"] = self.idle_timeout
+        if self.env:
+            spec["env"] = self.env
+        return spec
 
 
 def unique(prefix: str) -> str:
-    """Is a name that nobody else has."""
+    """Returns a name that nobody else has."""
     return f"{prefix[:NAME_PREFIX].rstrip('-.')}-{uuid.uuid4().hex[:20]}"
 
 
@@ -56,20 +73,11 @@ def create_sandbox(context: Context, wanted: Wanted) -> Op[Sandbox]:
     """
     deadline = context.clock() + wanted.timeout
     collection = api.sandboxes(wanted.namespace)
-    spec = {
-        "poolRef": wanted.pool,
-        "keepAlive": wanted.keep_alive,
-        # The server's own promise that nothing stays behind if this process dies.
-        "idleTimeoutSeconds": wanted.idle_timeout,
-        "allocationTimeoutSeconds": max(1, min(86400, round(wanted.timeout) + 1)),
-    }
-    if wanted.env:
-        spec["env"] = wanted.env
     name = unique(wanted.pool)
     # The request's ID is the name's, so that whoever sees one can find the other.
     created = False
     try:
-        document = yield from api.create(context, collection, name, name, spec, deadline)
+        document = yield from api.create(context, collection, name, name, wanted.spec(), deadline)
         created = True
         if document["status"].get("phase") != "Ready":
             document = yield from _wait(context, wanted, document, deadline)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
+from arl import _fork
 from arl._core import api
 from arl._core.api import Document
 from arl._core.context import Context
@@ -31,6 +32,11 @@ ENDED = frozenset({"Succeeded", "Failed"})
 GRACE_SECONDS = 30.0
 # How long to try to stop a task that nobody waits for any more.
 CANCEL_SECONDS = 5.0
+# The times of objects have whole seconds.
+CLOCK_SECONDS = 1.0
+SANDBOX_NOT_FOUND = "SandboxNotFound"
+# Reasons of tasks that were not done when their sandbox ended as its user wanted.
+SANDBOX_ENDED = frozenset({"SandboxDeleted", "SandboxExpired"})
 
 
 @dataclass
@@ -43,24 +49,25 @@ class Follower:
 
 
 class Followers:
-    """Watches of tasks that sessions hand on to each other.
+    """Watches of tasks, for one task at a time each, and used again for the next.
 
     Opening a stream costs more than a task does. So a watch follows the tasks
-    that bear its own label, whatever sandbox they run in, and the next session
-    goes on with it. Belongs to one client, whose threads may all use it.
+    that have its own label, whatever sandbox they run in, and the next task goes
+    on with it. Belongs to one client, whose threads may all use it.
     """
 
     def __init__(self) -> None:
         self._idle: dict[str, list[Follower]] = {}
         self._lock = threading.Lock()
-        self._pid = os.getpid()
+        _fork.watch(self)
+
+    def _after_fork(self) -> None:
+        # The streams are the parent's.
+        self._idle, self._lock = {}, threading.Lock()
 
     def take(self, namespace: str) -> Follower:
-        """Is one that nobody else uses."""
+        """Returns one that nobody else uses."""
         with self._lock:
-            if self._pid != os.getpid():
-                # The streams belong to the process that this one was forked from.
-                self._idle, self._pid = {}, os.getpid()
             idle = self._idle.get(namespace)
             return idle.pop() if idle else Follower(uuid.uuid4().hex)
 
@@ -84,45 +91,62 @@ class Followers:
                     follower.watch.close()
 
 
+@dataclass(frozen=True)
+class Job:
+    """What a task is to run, and how."""
+
+    steps: Sequence[dict[str, Any]]
+    timeout: float
+    """How long the steps may run, in seconds."""
+    trace_id: str | None = None
+
+    def spec(self, sandbox: str) -> dict[str, Any]:
+        """Returns the spec of the task."""
+        spec = {
+            "sandboxRef": sandbox,
+            "steps": list(self.steps),
+            "timeout": duration(self.timeout),
+            "traceID": self.trace_id,
+        }
+        return {name: value for name, value in spec.items() if value is not None}
+
+
 class TaskRunner:
-    """Runs tasks in one sandbox, one at a time."""
+    """Runs tasks in one sandbox, any number at the same time."""
 
     def __init__(self, context: Context, followers: Followers, sandbox: Sandbox) -> None:
+        self.sandbox = sandbox
         self._context = context
         self._followers = followers
-        self._sandbox = sandbox
         self._collection = api.tasks(sandbox.metadata.namespace or "")
-        self._follower: Follower | None = None
+        # When the sandbox was last known to be in use, by the server's clock.
+        self._used = sandbox.status.allocated_time
 
-    def close(self) -> None:
-        """Hands the watch on. The runner stays usable."""
-        follower, self._follower = self._follower, None
-        if follower is not None:
-            self._followers.give(self._collection.namespace, follower)
-
-    def run(self, steps: Sequence[dict[str, Any]], timeout: float, trace_id: str | None) -> Op[Task]:
+    def run(self, job: Job) -> Op[Task]:
         """Runs steps and returns the task when it has ended, whether it succeeded or not.
 
         Raises TaskTimeout and SandboxFailed for ends that say nothing about the
         steps, see outcome().
         """
-        deadline = self._context.clock() + timeout + GRACE_SECONDS
-        name = unique(self._sandbox.spec.pool_ref)
-        spec: dict[str, Any] = {
-            "sandboxRef": self._sandbox.metadata.name,
-            "steps": list(steps),
-            "timeout": duration(timeout),
-        }
-        if trace_id is not None:
-            spec["traceID"] = trace_id
+        follower = self._followers.take(self._collection.namespace)
+        try:
+            task = yield from self._run(follower, job)
+        finally:
+            self._followers.give(self._collection.namespace, follower)
+        if task.status.reason != SANDBOX_NOT_FOUND and task.status.completion_time is not None:
+            self._used = max(self._used or task.status.completion_time, task.status.completion_time)
+        return task
+
+    def _run(self, follower: Follower, job: Job) -> Op[Task]:
+        deadline = self._context.clock() + job.timeout + GRACE_SECONDS
+        name = unique(self.sandbox.spec.pool_ref)
+        spec = job.spec(self.sandbox.metadata.name or "")
         document: Document | None = None
         try:
-            if self._follower is None:
-                self._follower = self._followers.take(self._collection.namespace)
-            self._follower.tasks += 1
-            labels = {FOLLOWER: self._follower.label}
+            follower.tasks += 1
+            labels = {FOLLOWER: follower.label}
             document = yield from api.create(self._context, self._collection, name, name, spec, deadline, labels)
-            document = yield from self._wait(self._follower, document, deadline)
+            document = yield from self._wait(follower, document, deadline)
         except ServerUnavailable as error:
             if document is None:
                 raise
@@ -133,17 +157,63 @@ class TaskRunner:
         except DeadlineReached:
             yield from self._cancel(name)
             raise TaskTimeout(
-                f'task "{name}" was not seen to end within {timeout:g} s and {GRACE_SECONDS:g} s of grace; it was '
-                "told to stop. Give the session a longer timeout",
+                f'task "{name}" was not seen to end within {job.timeout:g} s and {GRACE_SECONDS:g} s of grace, and was '
+                "cancelled. Give the session a longer timeout",
                 task=Task.model_validate(document),
             ) from None
         except (ARLError, GeneratorExit):
             raise
         except BaseException:
-            # The next task of this sandbox would wait for this one.
+            # Nobody waits for it any more.
             yield from self._cancel(name)
             raise
         return Task.model_validate(document)
+
+    def outcome(self, task: Task) -> ARLError | None:
+        """Returns the exception for a task whose end is not its steps' own doing, or None."""
+        name, status, sandbox = task.metadata.name, task.status, self.sandbox.metadata.name
+        if status.state != "Failed":
+            return None
+        if status.reason == "Timeout":
+            return TaskTimeout(
+                f'task "{name}" ran out of time: {status.message}. What it wrote until then is in this exception\'s '
+                "task.status.stdout; give the session or the step a longer timeout",
+                task=task,
+            )
+        if status.reason == SANDBOX_NOT_FOUND:
+            return SandboxFailed(
+                f'sandbox "{sandbox}" is gone: {self._why_gone(task)}',
+                reason=SANDBOX_NOT_FOUND,
+                sandbox=self.sandbox,
+                task=task,
+            )
+        if status.failure_class == "Infrastructure" or status.reason in SANDBOX_ENDED:
+            return SandboxFailed(
+                f'task "{name}" was lost together with its sandbox: {status.reason}: {status.message}. Steps may have '
+                "run in part. Call delete_sandbox() and create_sandbox() to go on in a fresh one",
+                reason=status.reason or "",
+                sandbox=self.sandbox,
+                task=task,
+            )
+        return None
+
+    def _why_gone(self, task: Task) -> str:
+        """Returns what ended a sandbox that is not there any more, as far as the server's clock tells."""
+        again = "Call create_sandbox() again"
+        asked = task.metadata.creation_timestamp
+        spec, status = self.sandbox.spec, self.sandbox.status
+        if asked is None or self._used is None:
+            return f"it was deleted. {again}"
+        if status.expiration_time is not None and asked >= status.expiration_time - timedelta(seconds=CLOCK_SECONDS):
+            return f"it had reached the end of its lifetime, {status.expiration_time}. {again}"
+        idle = status.idle_timeout_seconds or spec.idle_timeout_seconds
+        unused = (asked - self._used).total_seconds()
+        if idle is not None and unused >= idle - CLOCK_SECONDS:
+            return (
+                f"the server deletes it after {idle} s without a task. {again}, with a longer idle_timeout if the work "
+                "needs it"
+            )
+        return f"it was deleted by somebody else, {max(0.0, unused):.0f} s after its last task. {again}"
 
     def _wait(self, follower: Follower, document: Document, deadline: float) -> Op[Document]:
         metadata = document["metadata"]
@@ -158,7 +228,7 @@ class TaskRunner:
                     f'task "{name}" was deleted by somebody else before its end, so what its steps did is unknown. '
                     "Run it again if that does no harm",
                     reason="TaskDeleted",
-                    sandbox=self._sandbox,
+                    sandbox=self.sandbox,
                     task=Task.model_validate(document),
                 )
             document = change.objects.get(name, document)
@@ -178,37 +248,7 @@ class TaskRunner:
             return
 
 
-def outcome(task: Task, sandbox: Sandbox, idle_timeout: int) -> ARLError | None:
-    """Is the exception for a task whose end is not its steps' own doing, or None."""
-    name, status = task.metadata.name, task.status
-    if status.state != "Failed":
-        return None
-    if status.reason == "Timeout":
-        return TaskTimeout(
-            f'task "{name}" ran out of time: {status.message}. What it wrote until then is in this exception\'s '
-            "task.status.stdout; give the session or the step a longer timeout",
-            task=task,
-        )
-    if status.reason == "SandboxNotFound":
-        return SandboxFailed(
-            f'sandbox "{sandbox.metadata.name}" is gone: the server deletes it after {idle_timeout} s without a '
-            "task. Call create_sandbox() again, with a longer idle_timeout if the work needs it",
-            reason="SandboxNotFound",
-            sandbox=sandbox,
-            task=task,
-        )
-    if status.failure_class == "Infrastructure" or status.reason in ("SandboxDeleted", "SandboxExpired"):
-        return SandboxFailed(
-            f'task "{name}" was lost together with its sandbox: {status.reason}: {status.message}. Steps may have run '
-            "in part. Call delete_sandbox() and create_sandbox() to go on in a fresh one",
-            reason=status.reason or "",
-            sandbox=sandbox,
-            task=task,
-        )
-    return None
-
-
 def duration(seconds: float) -> str:
-    """Is a number of seconds as the API has it, at most a day."""
+    """Returns a number of seconds as the API has it, at most a day."""
     milliseconds = min(max(1, round(seconds * 1000)), 86_400_000)
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
