@@ -40,7 +40,7 @@ func await[T object](ctx context.Context, l link, client resource[T], what strin
 			return current, err
 		case ctx.Err() != nil:
 			return current, interrupted(ctx, "wait for "+what)
-		case !again(err) && !expired(err):
+		case !again(err) && !expired(err) && !apierrors.IsUnauthorized(err):
 			return current, fmt.Errorf("watch %s: %w", what, err)
 		case f.told:
 			pause = pauses.DelayFunc()

@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// guide is the page that tells users of this package.
+// guide is the page for users of this package. test/integration runs its code.
 const guide = "../../docs/go.md"
 
 func readFile(t *testing.T, path string) string {
@@ -20,31 +20,6 @@ func readFile(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	return string(content)
-}
-
-// unindented is a text whose lines have no indentation.
-func unindented(text string) string {
-	var lines []string
-	for line := range strings.Lines(text) {
-		lines = append(lines, strings.TrimSpace(line))
-	}
-	return strings.Join(lines, "\n")
-}
-
-// TestGuideShowsTheExamples keeps the code of the guide that of the examples,
-// which run.
-func TestGuideShowsTheExamples(t *testing.T) {
-	t.Parallel()
-	examples := unindented(readFile(t, "example_test.go"))
-	blocks := regexp.MustCompile("(?s)```go\n(.*?)```").FindAllStringSubmatch(readFile(t, guide), -1)
-	if len(blocks) == 0 {
-		t.Fatal("there is no code in the guide")
-	}
-	for _, block := range blocks {
-		if !strings.Contains(examples, strings.TrimSpace(unindented(block[1]))) {
-			t.Errorf("this is not part of any example in example_test.go:\n%s", block[1])
-		}
-	}
 }
 
 // TestGuideNamesEverything has every option and every error of this package in the guide.

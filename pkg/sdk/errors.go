@@ -34,14 +34,14 @@ func (e *PoolNotFoundError) Error() string {
 	if len(e.Available) == 0 {
 		return text + ": create it with Pools.Create or kubectl, or name the right namespace with WithNamespace"
 	}
-	return text + ": those that there are: " + strings.Join(e.Available, ", ") + ": name one of them, or create it with Pools.Create or kubectl"
+	return text + "; existing pools: " + strings.Join(e.Available, ", ") + ": name one of them, or create it with Pools.Create or kubectl"
 }
 
 // Is says that the error is ErrPoolNotFound.
 func (e *PoolNotFoundError) Is(target error) bool { return target == ErrPoolNotFound }
 
 // PoolFailedError says that a pool cannot start pods, so that waiting for one
-// would be in vain until somebody mends it.
+// would be in vain until somebody changes it.
 type PoolFailedError struct {
 	Namespace, Pool string
 	// Reason and Message are those of the pool's condition ReplicaFailure.
@@ -49,7 +49,7 @@ type PoolFailedError struct {
 }
 
 func (e *PoolFailedError) Error() string {
-	return fmt.Sprintf("pool %q in namespace %q cannot start pods: %s: %s: mend its spec.template; the server goes on trying, see 'kubectl describe warmpool %s -n %s'",
+	return fmt.Sprintf("pool %q in namespace %q cannot start pods: %s: %s: fix its spec.template; the server keeps retrying, see 'kubectl describe warmpool %s -n %s'",
 		e.Pool, e.Namespace, e.Reason, e.Message, e.Pool, e.Namespace)
 }
 
@@ -63,7 +63,7 @@ type SandboxFailedError struct {
 }
 
 func (e *SandboxFailedError) Error() string {
-	return fmt.Sprintf("sandbox %q in namespace %q: %s: %s: make a new session; if this one was idle for too long, give that WithIdleTimeout or WithKeepAlive",
+	return fmt.Sprintf("sandbox %q in namespace %q: %s: %s: make a new session",
 		e.Sandbox, e.Namespace, e.Reason, e.Message)
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"time"
 	"unicode/utf8"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,8 +19,7 @@ import (
 // Execute runs steps in the session, one after another, and returns how they
 // went. A step that fails ends them, unless it says otherwise; that is no error
 // but a Result whose Succeeded is false, and whose Err is an error for those who
-// want one. Calls at the same time run in the order in which they reach the
-// server, each when those before it have ended.
+// want one. Calls at the same time run at the same time, see WithMaxConcurrentTasks.
 //
 // An error says that there is no telling how the steps would have gone: a
 // *TaskTimeoutError if they took too long, a *SandboxFailedError if the sandbox is
@@ -36,7 +36,10 @@ func (s *Session) Execute(ctx context.Context, steps ...Step) (*Result, error) {
 	}
 	task := &v1alpha1.Task{
 		ObjectMeta: metav1.ObjectMeta{Name: uniqueName(s.sandbox.Name)},
-		Spec:       v1alpha1.TaskSpec{SandboxRef: s.sandbox.Name, Steps: named(steps), Timeout: s.settings.timeout.String()},
+		Spec: v1alpha1.TaskSpec{
+			SandboxRef: s.sandbox.Name, Steps: named(steps), Timeout: s.settings.timeout.String(),
+			TerminationGracePeriodSeconds: s.settings.grace, RetentionPolicy: s.settings.retention,
+		},
 	}
 	what := fmt.Sprintf("task %q in namespace %q", task.Name, s.settings.namespace)
 	created, err := create(ctx, s.link, s.api.tasks, what, task)
@@ -62,6 +65,9 @@ func hasEnded(task *v1alpha1.Task) (bool, error) {
 // judge says what the end of a task means to the caller.
 func (s *Session) judge(ctx context.Context, task *v1alpha1.Task) (*Result, error) {
 	result := resultOf(task)
+	if result.Reason != v1alpha1.TaskReasonSandboxNotFound {
+		s.usedAt(task.Status.CompletionTime)
+	}
 	if result.Succeeded() {
 		return result, nil
 	}
@@ -70,23 +76,57 @@ func (s *Session) judge(ctx context.Context, task *v1alpha1.Task) (*Result, erro
 		return result, nil
 	case v1alpha1.TaskReasonTimeout:
 		return result, &TaskTimeoutError{Timeout: s.settings.timeout, Result: result}
-	case v1alpha1.TaskReasonSandboxNotFound, v1alpha1.TaskReasonSandboxFailed, v1alpha1.TaskReasonSandboxDeleted,
+	case v1alpha1.TaskReasonSandboxNotFound:
+		return result, s.lost(result, s.whyGone(task))
+	case v1alpha1.TaskReasonSandboxFailed, v1alpha1.TaskReasonSandboxDeleted,
 		v1alpha1.TaskReasonSandboxExpired, v1alpha1.TaskReasonAllocationTimeout:
-		return result, s.lost(result)
+		return result, s.lost(result, result.Message)
 	case v1alpha1.TaskReasonAgentLost:
 		if s.sandboxGone(ctx) {
-			return result, s.lost(result)
+			return result, s.lost(result, result.Message)
 		}
 	}
 	return result, &TaskFailedError{Task: result.Task, Reason: result.Reason, Message: result.Message, Result: result}
 }
 
 // lost is the error of steps whose sandbox is gone.
-func (s *Session) lost(result *Result) error {
+func (s *Session) lost(result *Result, message string) error {
 	if s.isClosed() {
 		return fmt.Errorf("task %q in session %q: %w", result.Task, s.sandbox.Name, ErrClosed)
 	}
-	return s.failed(result.Reason, result.Message, result)
+	return s.failed(result.Reason, message, result)
+}
+
+// usedAt records that the sandbox was in use.
+func (s *Session) usedAt(when *metav1.MicroTime) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if when != nil && when.After(s.used) {
+		s.used = when.Time
+	}
+}
+
+// clockUnit is the unit of creation times.
+const clockUnit = time.Second
+
+// whyGone says what ended a sandbox that a task did not find, as far as the server's clock tells.
+func (s *Session) whyGone(task *v1alpha1.Task) string {
+	s.usedAt(s.sandbox.Status.AllocatedTime)
+	s.mu.Lock()
+	unused := task.CreationTimestamp.Sub(s.used)
+	s.mu.Unlock()
+	spec, status := &s.sandbox.Spec, &s.sandbox.Status
+	idle := status.IdleTimeoutSeconds
+	if idle == nil {
+		idle = spec.IdleTimeoutSeconds
+	}
+	switch {
+	case status.ExpirationTime != nil && !task.CreationTimestamp.Add(clockUnit).Before(status.ExpirationTime.Time):
+		return fmt.Sprintf("it had reached the end of its lifetime, %s", status.ExpirationTime.UTC().Format(time.RFC3339))
+	case idle != nil && unused >= time.Duration(*idle)*time.Second-clockUnit:
+		return fmt.Sprintf("the server deletes it after %d s without steps, see WithIdleTimeout", *idle)
+	}
+	return fmt.Sprintf("somebody deleted it, %.0f s after its last steps", max(0, unused.Seconds()))
 }
 
 // sandboxGone says whether the sandbox is known to run nothing any more.
@@ -109,7 +149,7 @@ func (s *Session) cancel(ctx context.Context, task string) error {
 	})
 }
 
-// Run runs one script with the sandbox's "sh". It is Execute of a Shell step.
+// Run runs one script of at most 1 MiB with the sandbox's "sh". It is Execute of a Shell step.
 func (s *Session) Run(ctx context.Context, script string) (*Result, error) {
 	return s.Execute(ctx, Shell(script))
 }

@@ -67,7 +67,7 @@ func TestSandboxFails(t *testing.T) {
 		happen func(t *testing.T, session *sdk.Session)
 		words  []string
 	}{
-		"pod lost while steps run": {true, losePod, []string{"WithIdleTimeout", "new session"}},
+		"pod lost while steps run": {true, losePod, []string{"PodLost", "new session"}},
 		"pod lost before":          {false, losePod, []string{"new session"}},
 		"deleted while steps run":  {true, deleteSandbox, []string{"new session"}},
 		"deleted before":           {false, deleteSandbox, []string{"new session"}},

@@ -30,12 +30,16 @@ type link struct {
 // now". The request must be safe to make again after it failed without an
 // answer, and must end with its context.
 //
+// A request that is answered with 401 is made once more: by then client-go has run the credential
+// plugin again, or read the token file.
+//
 // It returns the request's error, the context's if that has ended, or one that is
 // ErrUnavailable, each with the operation before it. Patience does not cut short
 // a request that is under way.
 func (l link) try(ctx context.Context, operation string, request func(context.Context) error) error {
 	deadline := time.Now().Add(l.patience)
 	pause := pauses.DelayFunc()
+	renewed := false
 	for {
 		err := attempt(ctx, request)
 		switch {
@@ -43,12 +47,15 @@ func (l link) try(ctx context.Context, operation string, request func(context.Co
 			return nil
 		case ctx.Err() != nil:
 			return interrupted(ctx, operation)
+		case apierrors.IsUnauthorized(err) && !renewed:
+			renewed = true
+			continue
 		case !again(err):
 			return fmt.Errorf("%s: %w", operation, err)
 		}
 		left := time.Until(deadline)
 		if left <= 0 {
-			return fmt.Errorf("%s: %w: tried for %s, at last: %w: see that it runs and can be reached, for instance with 'kubectl get --raw /readyz'",
+			return fmt.Errorf("%s: %w: no answer for %s, the last error: %w: check that the server runs and can be reached, for instance with 'kubectl get --raw /readyz'",
 				operation, ErrUnavailable, l.patience, err)
 		}
 		if !sleep(ctx, min(left, max(pause(), retryAfter(err)))) {

@@ -61,7 +61,7 @@ func TestServerThatStaysAway(t *testing.T) {
 	if !errors.Is(err, sdk.ErrUnavailable) {
 		t.Fatalf("error %v, want %v", err, sdk.ErrUnavailable)
 	}
-	wantWords(t, err, "create task", session.Name(), "tried for 300ms", "connection refused", "kubectl get --raw /readyz")
+	wantWords(t, err, "create task", session.Name(), "no answer for 300ms", "connection refused", "kubectl get --raw /readyz")
 	if err := session.Close(); !errors.Is(err, sdk.ErrUnavailable) {
 		t.Errorf("closing: error %v, want %v", err, sdk.ErrUnavailable)
 	}

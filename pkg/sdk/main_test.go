@@ -21,6 +21,12 @@ const patience = 2 * time.Minute
 var here *server
 
 func TestMain(m *testing.M) {
+	if called, err := asChild(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	} else if called {
+		return
+	}
 	flag.Parse()
 	os.Exit(run(m))
 }

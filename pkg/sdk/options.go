@@ -2,9 +2,13 @@ package sdk
 
 import (
 	"maps"
+	"math"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
 )
 
 const (
@@ -17,6 +21,8 @@ const (
 	// on another node if need be, and shorter than finished tasks are kept: a
 	// task that was created unnoticed is found again.
 	DefaultReconnectTimeout = 2 * time.Minute
+	// DefaultMaxConcurrentTasks is how many calls of Execute run in a session at the same time.
+	DefaultMaxConcurrentTasks = 16
 )
 
 // Option changes how a session is made.
@@ -30,10 +36,18 @@ type settings struct {
 	idleTimeout time.Duration
 	timeout     time.Duration
 	reconnect   time.Duration
+	concurrent  int
+	grace       *int32
+	retention   v1alpha1.RetentionPolicy
 }
 
 func newSettings(opts []Option) settings {
-	s := settings{namespace: metav1.NamespaceDefault, timeout: DefaultTimeout, reconnect: DefaultReconnectTimeout}
+	s := settings{
+		namespace:  metav1.NamespaceDefault,
+		timeout:    DefaultTimeout,
+		reconnect:  DefaultReconnectTimeout,
+		concurrent: DefaultMaxConcurrentTasks,
+	}
 	for _, opt := range opts {
 		opt(&s)
 	}
@@ -67,10 +81,28 @@ func WithIdleTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.idleTimeout = timeout }
 }
 
-// WithKeepAlive has the session live on however long nothing runs in it, until
-// Close. Then nobody but you ends it if the program dies before that; give it
-// WithIdleTimeout as well for a sandbox that lasts long but not for ever.
+// WithKeepAlive keeps the session however long nothing runs in it, until Close or the timeout of
+// WithIdleTimeout, if there is one. It is keepAlive of the API. Without WithIdleTimeout, a sandbox
+// whose program was killed stays until somebody deletes it.
 func WithKeepAlive() Option { return func(s *settings) { s.keepAlive = true } }
+
+// WithMaxConcurrentTasks bounds how many calls of Execute run in the session at the same time, 1 to
+// 64. Others wait on the server for their turn. The default is DefaultMaxConcurrentTasks.
+func WithMaxConcurrentTasks(tasks int) Option { return func(s *settings) { s.concurrent = tasks } }
+
+// WithTerminationGrace is the time between the signals TERM and KILL when the steps of an Execute are
+// stopped: by their timeout, by the end of the context, or with the sandbox. It is rounded up to
+// seconds, 0 to an hour; the default is the server's, 2 seconds.
+func WithTerminationGrace(grace time.Duration) Option {
+	return func(s *settings) { s.grace = ptr.To(seconds(grace)) }
+}
+
+// WithRetentionPolicy says what becomes of the Task objects of the session after they ended:
+// v1alpha1.RetentionDelete (the default), or v1alpha1.RetentionRetain, which keeps them until they
+// are deleted.
+func WithRetentionPolicy(policy v1alpha1.RetentionPolicy) Option {
+	return func(s *settings) { s.retention = policy }
+}
 
 // WithTimeout bounds how long the steps of one Execute may run, after which they
 // are stopped and Execute returns a *TaskTimeoutError. Waiting for their turn
@@ -82,4 +114,9 @@ func WithTimeout(timeout time.Duration) Option { return func(s *settings) { s.ti
 // The default is DefaultReconnectTimeout.
 func WithReconnectTimeout(timeout time.Duration) Option {
 	return func(s *settings) { s.reconnect = timeout }
+}
+
+// seconds rounds a duration up to whole seconds.
+func seconds(d time.Duration) int32 {
+	return int32(max(math.MinInt32, min(math.Ceil(d.Seconds()), math.MaxInt32)))
 }

@@ -14,10 +14,14 @@ type Result struct {
 	// Task is the name of the Task object that ran the steps, which is kept for
 	// a while: "kubectl get task NAME -o yaml" shows all there is to know.
 	Task string
-	// Stdout and Stderr are what the steps wrote, one after another. Of very long
-	// output the head and the tail are kept, with a line between them that says
-	// how much is missing.
+	// Stdout and Stderr are what the steps wrote, one after another, byte for byte: they need not be
+	// UTF-8. Of long output the head and the tail are kept, with a line between them that says how
+	// much is missing; then the stream's Truncated is true.
 	Stdout, Stderr string
+	// StdoutBytes and StderrBytes are how much the steps wrote, whatever of it was kept.
+	StdoutBytes, StderrBytes int64
+	// StdoutTruncated and StderrTruncated say that something is missing.
+	StdoutTruncated, StderrTruncated bool
 	// ExitCode is that of the step that decided the outcome, or of the last one
 	// that ran: 128 plus the signal's number if a signal ended it, or NoExitCode.
 	ExitCode int
@@ -63,14 +67,18 @@ func resultOf(task *v1alpha1.Task) *Result {
 	status := &task.Status
 	r := &Result{
 		Task:      task.Name,
-		Stdout:    status.Stdout,
-		Stderr:    status.Stderr,
 		ExitCode:  exitCode(status.ExitCode),
 		Reason:    status.Reason,
 		Message:   status.Message,
 		Duration:  duration(status.Duration),
 		succeeded: status.State == v1alpha1.TaskSucceeded,
 	}
+	output := &v1alpha1.TaskOutput{}
+	if status.Output != nil {
+		output = status.Output
+	}
+	r.Stdout, r.StdoutBytes, r.StdoutTruncated = stream(status.Stdout, output.Stdout)
+	r.Stderr, r.StderrBytes, r.StderrTruncated = stream(status.Stderr, output.Stderr)
 	for _, step := range status.Steps {
 		r.Steps = append(r.Steps, StepResult{
 			Name:        step.Name,
@@ -84,6 +92,17 @@ func resultOf(task *v1alpha1.Task) *Result {
 		})
 	}
 	return r
+}
+
+// stream returns what was kept of a stream, how much was written, and whether something is missing.
+func stream(text string, described v1alpha1.TaskStream) (kept string, written int64, truncated bool) {
+	if described.Data != nil {
+		text = string(described.Data)
+	}
+	if described.Truncated {
+		return text, described.Bytes, true
+	}
+	return text, int64(len(text)), false
 }
 
 func exitCode(code *int32) int {

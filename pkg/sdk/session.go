@@ -18,8 +18,9 @@ import (
 // delete, the server does after the idle timeout.
 const closePatience = 30 * time.Second
 
-// Session is a sandbox, in which steps run one after another and find what those
-// before them have left. It is safe for concurrent use; it must be closed.
+// Session is a sandbox, in which steps find what those before them have left. It is safe for
+// concurrent use: calls run at the same time, and each returns when its own steps have ended. It
+// must be closed.
 type Session struct {
 	settings settings
 	link     link
@@ -30,6 +31,8 @@ type Session struct {
 	closed bool
 	// gone is set when the sandbox is known to be deleted.
 	gone bool
+	// used is when the sandbox was last known to be in use, by the server's clock.
+	used time.Time
 }
 
 // NewSession makes a sandbox from the named pool, and returns when steps can run
@@ -48,10 +51,13 @@ func NewSession(ctx context.Context, client versioned.Interface, pool string, op
 	s := &Session{settings: set, link: link{set.reconnect}, api: newAPI(client, set.namespace)}
 	sandbox := &v1alpha1.Sandbox{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
-		Spec:       v1alpha1.SandboxSpec{PoolRef: pool, KeepAlive: set.keepAlive, Env: set.env},
+		Spec: v1alpha1.SandboxSpec{
+			PoolRef: pool, KeepAlive: set.keepAlive, Env: set.env,
+			MaxConcurrentTasks: ptr.To(int32(max(math.MinInt32, min(set.concurrent, math.MaxInt32)))),
+		},
 	}
 	if set.idleTimeout != 0 {
-		sandbox.Spec.IdleTimeoutSeconds = ptr.To(int32(min(math.Ceil(set.idleTimeout.Seconds()), math.MaxInt32)))
+		sandbox.Spec.IdleTimeoutSeconds = ptr.To(seconds(set.idleTimeout))
 	}
 	var err error
 	if s.sandbox, err = create(ctx, s.link, s.api.sandboxes, s.describe(name), sandbox); err != nil {

@@ -61,6 +61,10 @@ func TestOptionsAreInTheSandbox(t *testing.T) {
 			v1alpha1.SandboxSpec{IdleTimeoutSeconds: ptr.To(int32(2))},
 		},
 		"keep alive": {[]sdk.Option{sdk.WithKeepAlive()}, v1alpha1.SandboxSpec{KeepAlive: true}},
+		"concurrent tasks": {
+			[]sdk.Option{sdk.WithMaxConcurrentTasks(3)},
+			v1alpha1.SandboxSpec{IdleTimeoutSeconds: ptr.To(int32(600)), MaxConcurrentTasks: ptr.To(int32(3))},
+		},
 		"keep alive for a while": {
 			[]sdk.Option{sdk.WithKeepAlive(), sdk.WithIdleTimeout(time.Hour)},
 			v1alpha1.SandboxSpec{KeepAlive: true, IdleTimeoutSeconds: ptr.To(int32(3600))},
@@ -70,7 +74,10 @@ func TestOptionsAreInTheSandbox(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			session := newSession(t, client, "options", append(test.opts, sdk.WithEnv(map[string]string{"WHO": "world"}))...)
-			test.want.PoolRef, test.want.Env, test.want.MaxConcurrentTasks = "options", map[string]string{"WHO": "world"}, ptr.To(int32(1))
+			test.want.PoolRef, test.want.Env = "options", map[string]string{"WHO": "world"}
+			if test.want.MaxConcurrentTasks == nil {
+				test.want.MaxConcurrentTasks = ptr.To(int32(sdk.DefaultMaxConcurrentTasks))
+			}
 			if diff := cmp.Diff(test.want, session.Sandbox().Spec); diff != "" {
 				t.Errorf("spec (-want +got):\n%s", diff)
 			}
