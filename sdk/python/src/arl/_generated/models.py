@@ -63,7 +63,7 @@ class SandboxSpec(Model):
     """
     env: dict[str, str] | None = None
     """
-    env are environment variables for every step that runs in this sandbox, at most 256 of them. A step's own env wins. Immutable.
+    env are environment variables for every step that runs in this sandbox, at most 256 of them and 512 KiB together, which leaves room for those of steps and images in what Linux passes to a program. A step's own env wins. Immutable.
     """
     idle_timeout_seconds: Annotated[int | None, Field(alias="idleTimeoutSeconds")] = (
         None
@@ -179,7 +179,7 @@ class TaskStep(Model):
 
     command: list[str] | None = None
     """
-    command is the program and its arguments, at most 1024 strings of less than 128 KiB. No shell is involved unless named. Needed by, and only for, Command.
+    command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to the command ["sh", "-s"], or write it with a FilePatch step and run the file. Needed by, and only for, Command.
     """
     content: str | None = None
     """
@@ -187,7 +187,7 @@ class TaskStep(Model):
     """
     env: dict[str, str] | None = None
     """
-    env are environment variables for the command, on top of the image's and the sandbox's, at most 256 of them. Only for Command.
+    env are environment variables for the command, on top of the image's and the sandbox's, at most 256 of them, and with command at most 1 MiB. Only for Command.
     """
     mode: int | None = None
     """
@@ -402,7 +402,7 @@ class TaskSpec(Model):
     """
     retry_policy: Annotated[str | None, Field(alias="retryPolicy")] = None
     """
-    retryPolicy names the failures that retries applies to: "Infrastructure" (the default: the pod or its agent was lost) or "Always" (failed steps and timeouts, too; the steps then run again from the first). A cancelled task is never tried again. Immutable.
+    retryPolicy names the failures that retries applies to: "Infrastructure" (the default: the pod or its agent was lost) or "Always" (failed steps and timeouts, too; the steps then run again from the first). What the user ended is never tried again: a task that was cancelled, or whose sandbox was deleted, reached its maximum lifetime, or got no pod within its allocation timeout. Immutable.
     """
     sandbox_ref: Annotated[str | None, Field(alias="sandboxRef")] = None
     """
@@ -410,7 +410,7 @@ class TaskSpec(Model):
     """
     steps: list[TaskStep]
     """
-    steps run in the order given, 1 to 256 of them. Immutable.
+    steps run in the order given, 1 to 256 of them. Together with the rest of the task but its status they are at most 1214976 bytes, so that every status can be stored beside them. Immutable.
     """
     termination_grace_period_seconds: Annotated[
         int | None, Field(alias="terminationGracePeriodSeconds")
@@ -424,7 +424,7 @@ class TaskSpec(Model):
     """
     trace_id: Annotated[str | None, Field(alias="traceID")] = None
     """
-    traceID is an identifier of the caller's choice that logs and traces carry: at most 256 characters, none of them a control character. Immutable.
+    traceID is an identifier of the caller's choice that the server's log lines about the task carry, and that the steps find in the environment variable ARL_TRACE_ID: at most 256 characters, none of them a control character. Immutable.
     """
     ttl_seconds_after_finished: Annotated[
         int | None, Field(alias="ttlSecondsAfterFinished")
@@ -507,7 +507,7 @@ class TaskStatus(Model):
     """
     steps: list[TaskStepStatus] | None = None
     """
-    steps are the outcomes of the last attempt's steps, in the order of spec.steps.
+    steps are the states of the last attempt's steps, in the order of spec.steps. They are written with state Running, then at most once a second as the steps go on, and at the end. If the steps of the spec are larger than 16 KiB, they are written with state Running and at the end alone.
     """
 
 
