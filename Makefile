@@ -113,6 +113,10 @@ verify: tools ## Check formatting, static analysis, generated code and go.mod.
 verify-manifests: tools ## Check the manifests and the Helm chart: that they are valid, agree, and fit the program.
 	cd test/manifests && go vet ./... && go test -count=1 $(TESTFLAGS) ./...
 
+.PHONY: test-kstatus
+test-kstatus: build ## Check that kstatus, by which Flux and others judge objects, reads the health of ours.
+	cd test/kstatus && go vet ./... && ARL_BIN=$(BIN)/arl-apiserver go test -count=1 $(TESTFLAGS) ./...
+
 .PHONY: update
 update: tools ## Regenerate all generated code.
 	hack/update-codegen.sh
