@@ -23,7 +23,7 @@ type written struct {
 	diff          string
 }
 
-func readWritten(t *testing.T, name string) written {
+func readWritten(t testing.TB, name string) written {
 	t.Helper()
 	data, err := os.ReadFile(name)
 	if err != nil {

@@ -39,7 +39,7 @@ func (p *parser) gitFile() error {
 	f := h.file
 	p.files = append(p.files, f)
 	switch {
-	case h.newPath != "" || p.at < len(p.lines) && strings.HasPrefix(p.lines[p.at], "@@ -"):
+	case h.newPath != "" || p.at < len(p.lines) && isHunkHeader(p.lines[p.at]):
 		return p.hunks(f)
 	case p.at < len(p.lines) && isBinaryMarker(p.lines[p.at]):
 		return p.binary(f)

@@ -10,10 +10,10 @@ import (
 
 const limit = 32 << 20
 
-// Diffs of 1 MiB that are made to be slow against files that are as large as files can be. They end
-// by a bound on the work, which does not depend on the machine; how long it takes is not asserted.
+// Diffs of 1 MiB that are made to be slow against files of millions of equal lines. They end by a bound on the work, which
+// does not depend on the machine; how long it takes is not asserted.
 func TestSlowDiffsEnd(t *testing.T) {
-	same := bytes.Repeat([]byte("x\n"), limit/2)
+	same := bytes.Repeat([]byte("x\n"), limit/8)
 	manyHunks := strings.Builder{}
 	for manyHunks.Len() < 1<<20 {
 		manyHunks.WriteString("@@ -9000000,5 +9000000,5 @@\n x\n x\n x\n-x\n+y\n z\n")
@@ -45,6 +45,27 @@ func TestSlowDiffsEnd(t *testing.T) {
 				t.Errorf("error %v, want %v", err, test.err)
 			}
 		})
+	}
+}
+
+// A diff of many hunks in order, each of them moved, stays below the bound.
+func TestManyHunksApply(t *testing.T) {
+	var before, want, diff strings.Builder
+	diff.WriteString("--- a/f\n+++ b/f\n")
+	before.WriteString("first\n")
+	want.WriteString("first\n")
+	for i := 0; diff.Len() < 1<<20-100; i++ {
+		fmt.Fprintf(&before, "a %d\nold\nz\n", i)
+		fmt.Fprintf(&want, "a %d\nnew\nz\n", i)
+		fmt.Fprintf(&diff, "@@ -%[1]d,3 +%[1]d,3 @@\n a %[2]d\n-old\n+new\n z\n", 3*i+1, i)
+	}
+	files, err := Parse(diff.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := files[0].Apply([]byte(before.String()), limit)
+	if err != nil || string(result.Content) != want.String() || len(result.Notes) != len(files[0].Hunks) {
+		t.Errorf("%d notes of %d hunks, %v", len(result.Notes), len(files[0].Hunks), err)
 	}
 }
 

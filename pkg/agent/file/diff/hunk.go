@@ -82,8 +82,18 @@ func (p *parser) byCounts(before, after int) (end int, fits bool) {
 	for at < len(p.lines) && p.lines[at][0] == '\\' {
 		at++
 	}
-	following := p.skipBlank(at)
-	return at, following == len(p.lines) || p.endsHunk(following) || !isHunkLine(p.lines[following])
+	return at, !p.goesOn(at)
+}
+
+// goesOn says whether lines of a hunk seem to follow the end of it. Text may follow a diff, but if
+// lines of a hunk are in the same paragraph, the text is a damaged line of the hunk.
+func (p *parser) goesOn(at int) bool {
+	for at = p.skipBlank(at); at < len(p.lines) && !p.endsHunk(at) && !isBlank(p.lines[at]); at++ {
+		if isHunkLine(p.lines[at]) {
+			return true
+		}
+	}
+	return false
 }
 
 // byLines returns where the lines end that can be those of the hunk at the current line. What
@@ -104,7 +114,9 @@ func (p *parser) endsHunk(at int) bool {
 	line := p.lines[at]
 	switch line[0] {
 	case '@':
-		return strings.HasPrefix(line, "@@ -")
+		return isHunkHeader(line)
+	case 'B':
+		return strings.HasPrefix(line, "Binary files ")
 	case 'd':
 		return strings.HasPrefix(line, "diff ")
 	case 'I':

@@ -49,13 +49,13 @@ func (p *parser) next() error {
 		return p.gitFile()
 	case p.plainHeaderAt(p.at):
 		return p.plainFile()
-	case strings.HasPrefix(line, "@@ -"):
+	case strings.HasPrefix(line, "diff --cc "), strings.HasPrefix(line, "diff --combined "), strings.HasPrefix(line, "@@@ -"):
+		return p.errorf(p.at, "is a combined diff, of a merge; make one against a single parent")
+	case isHunkHeader(line) && len(p.files) > 0, strings.HasPrefix(line, "@@ -"):
 		if len(p.files) == 0 {
 			return ErrNoDiff
 		}
 		return p.errorf(p.at, "a hunk without a file header: %s", shorten(line))
-	case strings.HasPrefix(line, "diff --cc "), strings.HasPrefix(line, "diff --combined "), strings.HasPrefix(line, "@@@ -"):
-		return p.errorf(p.at, "is a combined diff, of a merge; make one against a single parent")
 	}
 	p.at++
 	return nil
@@ -69,8 +69,11 @@ func (p *parser) errorf(at int, format string, arguments ...any) error {
 // plainHeaderAt says whether a file header without a "diff --git" line is at a line.
 func (p *parser) plainHeaderAt(at int) bool {
 	return at+2 < len(p.lines) && strings.HasPrefix(p.lines[at], "--- ") &&
-		strings.HasPrefix(p.lines[at+1], "+++ ") && strings.HasPrefix(p.lines[at+2], "@@ -")
+		strings.HasPrefix(p.lines[at+1], "+++ ") && isHunkHeader(p.lines[at+2])
 }
+
+// isHunkHeader says whether a line is meant as the header of a hunk, also if its numbers are missing.
+func isHunkHeader(line string) bool { return strings.HasPrefix(line, "@@") }
 
 // plainFile reads a file whose header is "---" and "+++" only.
 func (p *parser) plainFile() error {
@@ -141,7 +144,7 @@ var hunkHeader = regexp.MustCompile(`^@@ -(\d{1,9})(?:,(\d{1,9}))? \+(\d{1,9})(?
 func (p *parser) hunks(f *File) error {
 	for {
 		at := p.skipBlank(p.at)
-		if at == len(p.lines) || !strings.HasPrefix(p.lines[at], "@@ -") {
+		if at == len(p.lines) || !isHunkHeader(p.lines[at]) {
 			break
 		}
 		p.at = at
@@ -179,7 +182,7 @@ func (p *parser) hunkHeader() (hunk *Hunk, before, after int, err error) {
 	line := p.lines[p.at]
 	match := hunkHeader.FindStringSubmatch(line)
 	if match == nil {
-		return nil, 0, 0, p.errorf(p.at, "%s is no hunk header; it must be like @@ -1,2 +1,3 @@", shorten(line))
+		return nil, 0, 0, p.errorf(p.at, "%s is no hunk header; it must have line numbers, as in @@ -1,2 +1,3 @@", shorten(line))
 	}
 	numbers := [4]int{1, 1, 1, 1}
 	for i, text := range match[1:] {

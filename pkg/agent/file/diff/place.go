@@ -8,7 +8,7 @@ import (
 // maxSteps bounds the comparisons of lines that placing the hunks of one file takes. Patches that
 // are not made to be slow stay far below: a hunk that fits where it says costs its own length,
 // and one that does not costs the occurrences of its rarest line.
-const maxSteps = 1 << 26
+const maxSteps = 1 << 25
 
 // errTooManySteps is returned when the bound is reached.
 var errTooManySteps = errors.New("finding its place takes too long: its lines occur too often in the file; make the patch against the file as it is")
@@ -35,7 +35,9 @@ type placement struct {
 type placer struct {
 	text   *text
 	placed []*placement
-	steps  int
+	// end is where the last line of all that is placed ends.
+	end   int
+	steps int
 }
 
 // place returns a placement for each hunk.
@@ -47,6 +49,7 @@ func place(t *text, hunks []*Hunk) ([]*placement, error) {
 			return nil, fmt.Errorf("hunk %d of %d (%s) does not apply: %w", i+1, len(hunks), hunk.Header, err)
 		}
 		p.placed = append(p.placed, found)
+		p.end = max(p.end, found.end())
 	}
 	return p.placed, nil
 }
@@ -207,6 +210,10 @@ func (p *placer) at(hunk *Hunk, start, stated int, exact bool) *placement {
 // apart says whether a placement shares no line with those before it, and whether it is possible at
 // all: a hunk may share lines of context with another, but needs none that the other changes.
 func (p *placer) apart(candidate *placement) (apart, possible bool) {
+	if candidate.start >= p.end {
+		// As in all diffs whose hunks are in order.
+		return true, true
+	}
 	apart = true
 	for _, other := range p.placed {
 		p.steps++
