@@ -25,15 +25,22 @@ const (
 	SandboxConditionReady = "Ready"
 )
 
-// Reasons in a Sandbox's status.reason and Ready condition.
+// Reasons in a Sandbox's status.reason and Ready condition. A sandbox that waits for a pool whose pods
+// cannot be started has the reason of the pool's ReplicaFailure condition. Later versions may add
+// reasons.
 const (
 	// SandboxReasonPodAllocated: a pod is allocated and ready.
 	SandboxReasonPodAllocated = "PodAllocated"
 	// SandboxReasonPoolNotFound: spec.poolRef names no pool; it is waited for.
 	SandboxReasonPoolNotFound = "PoolNotFound"
-	// SandboxReasonWaitingForPod: every ready pod of the pool is in use.
+	// SandboxReasonPoolTerminating: the pool is being deleted and gives out no more pods.
+	SandboxReasonPoolTerminating = "PoolTerminating"
+	// SandboxReasonWaitingForPod: the pool has no idle pod and starts one.
 	SandboxReasonWaitingForPod = "WaitingForPod"
-	// SandboxReasonAllocationTimeout: no pod came free within the allocation timeout.
+	// SandboxReasonMaxPodsReached: the pool has no idle pod, and its spec.maxPods allows no more.
+	SandboxReasonMaxPodsReached = "MaxPodsReached"
+	// SandboxReasonAllocationTimeout: no pod was to be had within the allocation timeout; the message
+	// says what the sandbox waited for.
 	SandboxReasonAllocationTimeout = "AllocationTimeout"
 	// SandboxReasonInsufficientResources: the pool's pods are smaller than spec.resources asks.
 	SandboxReasonInsufficientResources = "InsufficientResources"

@@ -12,7 +12,7 @@ type WarmPoolPhase string
 const (
 	// WarmPoolPending means that fewer pods than wanted are ready and more are starting.
 	WarmPoolPending WarmPoolPhase = "Pending"
-	// WarmPoolReady means that at least spec.replicas pods are idle and ready.
+	// WarmPoolReady means that at least spec.replicas pods are idle and ready and no sandbox waits.
 	WarmPoolReady WarmPoolPhase = "Ready"
 	// WarmPoolDegraded means that pods cannot be started; the conditions say why.
 	WarmPoolDegraded WarmPoolPhase = "Degraded"
@@ -69,6 +69,26 @@ const (
 	// WarmPoolConditionReplicaFailure is True while pods cannot be created or started.
 	WarmPoolConditionReplicaFailure = "ReplicaFailure"
 )
+
+// Reasons in a WarmPool's conditions, besides those that name why pods cannot be started. Later
+// versions may add reasons.
+const (
+	// WarmPoolReasonTemplateProven: Ready is True; a pod of the current template has been ready.
+	WarmPoolReasonTemplateProven = "TemplateProven"
+	// WarmPoolReasonColdPool: Ready is True; spec.replicas is 0, so no pod is started before a sandbox
+	// asks for one, and nothing is known against the template.
+	WarmPoolReasonColdPool = "ColdPool"
+	// WarmPoolReasonPodsStarting: pods are starting, and nothing is known that keeps them from it.
+	WarmPoolReasonPodsStarting = "PodsStarting"
+	// WarmPoolReasonMaxPodsReached: spec.maxPods keeps pods from being started that are wanted.
+	WarmPoolReasonMaxPodsReached = "MaxPodsReached"
+	// WarmPoolReasonTerminating: the pool is being deleted.
+	WarmPoolReasonTerminating = "Terminating"
+)
+
+// FinalizerSandboxesInUse is on every pool from its creation on. It keeps a deleted pool until no
+// sandbox uses a pod of it any more; the scheduler removes it then.
+const FinalizerSandboxesInUse = "arl.io/sandboxes-in-use"
 
 // +k8s:deepcopy-gen:interfaces=k8s.io/apimachinery/pkg/runtime.Object
 

@@ -10,6 +10,7 @@ import (
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
@@ -164,9 +165,19 @@ func validateName(value string, maxLength int, fldPath *field.Path) field.ErrorL
 	return errs
 }
 
-// nameValidator is validateName in the form that metadata validation takes.
+// maxGenerateName is the longest metadata.generateName: as long as any name of Kubernetes.
+const maxGenerateName = validation.DNS1123SubdomainMaxLength
+
+// nameValidator is validateName in the form that metadata validation takes. A prefix may be longer
+// than a name: the names that are generated from it are cut.
 func nameValidator(maxLength int) apivalidation.ValidateNameFunc {
 	return func(name string, prefix bool) []string {
+		if prefix && len(name) > maxGenerateName {
+			return []string{fmt.Sprintf("must be no more than %d characters", maxGenerateName)}
+		}
+		if prefix {
+			name = name[:min(len(name), maxLength)]
+		}
 		messages := apivalidation.NameIsDNSLabel(name, prefix)
 		if len(messages) == 0 && len(name) > maxLength {
 			messages = append(messages, fmt.Sprintf("must be no more than %d characters", maxLength))

@@ -19,7 +19,7 @@ const (
 // ValidateSandbox says what is wrong with a sandbox that is to be created.
 func ValidateSandbox(sandbox *arl.Sandbox) field.ErrorList {
 	errs := apivalidation.ValidateObjectMeta(&sandbox.ObjectMeta, true,
-		apivalidation.NameIsDNSLabel, field.NewPath("metadata"))
+		nameValidator(validation.DNS1123LabelMaxLength), field.NewPath("metadata"))
 	spec, fldPath := &sandbox.Spec, field.NewPath("spec")
 	errs = append(errs, validateSandboxPoolRef(spec.PoolRef, fldPath.Child("poolRef"))...)
 	errs = append(errs, validateSandboxResources(spec.Resources, fldPath.Child("resources"))...)

@@ -27,7 +27,7 @@ const (
 // ValidateTask says what is wrong with a task that is to be created.
 func ValidateTask(task *arl.Task) field.ErrorList {
 	errs := apivalidation.ValidateObjectMeta(&task.ObjectMeta, true,
-		apivalidation.NameIsDNSLabel, field.NewPath("metadata"))
+		nameValidator(validation.DNS1123LabelMaxLength), field.NewPath("metadata"))
 	spec, fldPath := &task.Spec, field.NewPath("spec")
 	errs = append(errs, validateTaskTarget(spec, fldPath)...)
 	errs = append(errs, validateTaskSteps(spec.Steps, fldPath.Child("steps"))...)

@@ -11,6 +11,9 @@ import (
 	"arl.io/arl/pkg/apis/arl"
 )
 
+const notALabel = `a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end ` +
+	`with an alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')`
+
 type poolCase struct {
 	name   string
 	change func(*arl.WarmPool)
@@ -23,6 +26,11 @@ func TestValidateWarmPool(t *testing.T) {
 		{name: "no pods", change: func(p *arl.WarmPool) { p.Spec.Replicas = ptr.To[int32](0) }},
 		{name: "most pods", change: func(p *arl.WarmPool) { p.Spec.Replicas = ptr.To[int32](10000) }},
 		{name: "generated name", change: func(p *arl.WarmPool) { p.GenerateName = "pool-" }},
+		{name: "generated from a base that is longer than a name", change: func(p *arl.WarmPool) { p.GenerateName = strings.Repeat("a", 100) + "-" }},
+		{name: "generated from a base that is no label", change: func(p *arl.WarmPool) { p.GenerateName = "Pool_" },
+			want: []string{`metadata.generateName: Invalid value: "Pool_": ` + notALabel}},
+		{name: "generated from a base without end", change: func(p *arl.WarmPool) { p.GenerateName = strings.Repeat("a", 254) },
+			want: []string{`metadata.generateName: Invalid value: "` + strings.Repeat("a", 254) + `": must be no more than 253 characters`}},
 		{name: "recreate", change: func(p *arl.WarmPool) { p.Spec.UpdateStrategy.Type = arl.UpdateRecreate }},
 		{name: "longest name", change: func(p *arl.WarmPool) { p.Name = strings.Repeat("a", 52) }},
 		{name: "name too long for pods", change: func(p *arl.WarmPool) { p.Name = strings.Repeat("a", 53) },
