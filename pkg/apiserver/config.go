@@ -9,6 +9,7 @@ import (
 
 	generatedopenapi "arl.io/arl/pkg/generated/openapi"
 	"arl.io/arl/pkg/registry/sandbox"
+	"arl.io/arl/pkg/registry/warmpool"
 )
 
 // Config is what a server is made from. Make one with NewConfig, apply options
@@ -23,6 +24,8 @@ type Config struct {
 
 // Extra is what the generic API server knows nothing of. All of it is optional.
 type Extra struct {
+	// Keeper knows which pools have pods in use. Without it a deleted pool is gone at once.
+	Keeper warmpool.Keeper
 	// Allocator gives free pods to sandboxes in the create itself. Without it
 	// every new sandbox is Pending.
 	Allocator sandbox.Allocator

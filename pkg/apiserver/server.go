@@ -66,7 +66,7 @@ func (e Extra) resources(storage generic.RESTOptionsGetter) (_ map[string]rest.S
 		}
 	}()
 	cfg := kind.Config{Typer: Scheme, RESTOptions: storage, Clock: e.Clock}
-	pools, err := warmpool.NewStorage(cfg)
+	pools, err := warmpool.NewStorage(cfg, e.Keeper)
 	if err != nil {
 		return nil, err
 	}

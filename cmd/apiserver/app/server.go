@@ -134,7 +134,7 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	if s.scheduler, err = newScheduler(o, pods, selfConfig(config.GenericConfig.LoopbackClientConfig, self), clk); err != nil {
 		return nil, err
 	}
-	config.Extra.Allocator = s.scheduler
+	config.Extra.Allocator, config.Extra.Keeper = s.scheduler, s.scheduler
 	config.Extra.HealthChecks = []healthz.HealthChecker{healthz.NamedCheck("storage", s.checkStorage)}
 	config.Extra.ReadyChecks = []healthz.HealthChecker{s.scheduler}
 	config.GenericConfig.LongRunningFunc = storageapi.LongRunning(config.GenericConfig.LongRunningFunc)

@@ -25,8 +25,8 @@ type Object interface {
 }
 
 // Definition is what sets one kind apart from the others. T is the pointer to
-// its internal type, S and U are its spec and its status. Only Fields may be
-// empty, and no function changes its arguments.
+// its internal type, S and U are its spec and its status. Only Fields, Finalizer,
+// CascadesItself and MaxNameLength may be empty, and no function changes its arguments.
 type Definition[T Object, S, U any] struct {
 	// Resource and Singular are the names in URLs and on command lines.
 	Resource, Singular string
@@ -40,6 +40,13 @@ type Definition[T Object, S, U any] struct {
 	Spec   func(T) *S
 	Status func(T) *U
 
+	// Finalizer, if not empty, is on every object from its creation until whoever looks after the kind
+	// removes it, which is after the object was deleted.
+	Finalizer string
+	// CascadesItself says that whoever looks after the kind deletes what an object owns, in its own
+	// time: the garbage collector is never asked to do so before the object is gone.
+	CascadesItself bool
+
 	// InitialStatus is what the status of a new object is set to, whatever its
 	// author wrote there. Metadata is complete when it is called.
 	InitialStatus func(T) U
@@ -48,6 +55,9 @@ type Definition[T Object, S, U any] struct {
 	Validate             func(obj T) field.ErrorList
 	ValidateUpdate       func(obj, old T) field.ErrorList
 	ValidateStatusUpdate func(obj, old T) field.ErrorList
+	// MaxNameLength is how long a name may be that Validate accepts; 0 means 63, as of a DNS label.
+	// Generated names are cut to fit.
+	MaxNameLength int
 	// Warnings tells the author of a spec, in at most 120 characters each, what
 	// is allowed but hardly meant.
 	Warnings func(obj T) []string

@@ -26,7 +26,7 @@ type strategy[T Object, S, U any] struct {
 }
 
 func newStrategy[T Object, S, U any](def *Definition[T, S, U], typer runtime.ObjectTyper) strategy[T, S, U] {
-	return strategy[T, S, U]{ObjectTyper: typer, NameGenerator: names.SimpleNameGenerator, def: def}
+	return strategy[T, S, U]{ObjectTyper: typer, NameGenerator: nameGenerator{def.MaxNameLength}, def: def}
 }
 
 // NamespaceScoped is true for every kind of the group.
@@ -52,14 +52,33 @@ func (strategy[T, S, U]) GetResetFields() map[fieldpath.APIVersion]*fieldpath.Se
 func (s strategy[T, S, U]) PrepareForCreate(_ context.Context, obj runtime.Object) {
 	o := obj.(T)
 	o.SetGeneration(1)
+	s.protect(o)
 	*s.def.Status(o) = s.def.InitialStatus(o)
 }
 
+// protect puts the kind's finalizer on an object that is not being deleted.
+func (s strategy[T, S, U]) protect(o T) {
+	if s.def.Finalizer != "" && o.GetDeletionTimestamp() == nil && !slices.Contains(o.GetFinalizers(), s.def.Finalizer) {
+		o.SetFinalizers(append(slices.Clip(o.GetFinalizers()), s.def.Finalizer))
+	}
+}
+
+// DefaultGarbageCollectionPolicy is that of the generic store, unless the kind cascades itself.
+// Then a deletion in the foreground is one in the background, which waits for the finalizer.
+func (s strategy[T, S, U]) DefaultGarbageCollectionPolicy(context.Context) rest.GarbageCollectionPolicy {
+	if s.def.CascadesItself {
+		return rest.Unsupported
+	}
+	return rest.DeleteDependents
+}
+
 // PrepareForUpdate keeps the stored status, and counts a generation if the spec
-// is another one.
+// is another one. The kind's finalizer stays on an object that is not being deleted, whoever replaces
+// it by a manifest that does not have it.
 func (s strategy[T, S, U]) PrepareForUpdate(_ context.Context, obj, old runtime.Object) {
 	o, prev := obj.(T), old.(T)
 	*s.def.Status(o) = *s.def.Status(prev)
+	s.protect(o)
 	if !apiequality.Semantic.DeepEqual(s.def.Spec(o), s.def.Spec(prev)) {
 		o.SetGeneration(prev.GetGeneration() + 1)
 	}
@@ -114,6 +133,8 @@ func (s statusStrategy[T, S, U]) PrepareForUpdate(_ context.Context, obj, old ru
 	o.SetLabels(prev.GetLabels())
 	o.SetAnnotations(prev.GetAnnotations())
 	o.SetFinalizers(prev.GetFinalizers())
+	// Objects that are older than the finalizer get it with the next status.
+	s.protect(o)
 	o.SetOwnerReferences(prev.GetOwnerReferences())
 	o.SetGenerateName(prev.GetGenerateName())
 	o.SetDeletionTimestamp(prev.GetDeletionTimestamp())
@@ -132,6 +153,6 @@ func (statusStrategy[T, S, U]) WarningsOnUpdate(context.Context, runtime.Object,
 
 var (
 	_ rest.CreateUpdateResetFieldsStrategy = strategy[Object, any, any]{}
-	_ rest.RESTDeleteStrategy              = strategy[Object, any, any]{}
+	_ rest.GarbageCollectionDeleteStrategy = strategy[Object, any, any]{}
 	_ rest.UpdateResetFieldsStrategy       = statusStrategy[Object, any, any]{}
 )

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -195,5 +196,49 @@ func TestResetFields(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestTheFinalizerStaysUntilTheObjectIsDeleted whoever replaces the object by a manifest without it.
+func TestTheFinalizerStaysUntilTheObjectIsDeleted(t *testing.T) {
+	const ours, theirs = "arl.io/keep", "example.com/keep"
+	def := sandboxDefinition()
+	def.Finalizer = ours
+	s := newStrategy(def, nil)
+	created := &arl.Sandbox{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{theirs}}}
+	s.PrepareForCreate(t.Context(), created)
+	want := []string{theirs, ours}
+	if diff := cmp.Diff(want, created.Finalizers); diff != "" {
+		t.Errorf("created (-want +got):\n%s", diff)
+	}
+	replaced := &arl.Sandbox{}
+	s.PrepareForUpdate(t.Context(), replaced, created)
+	if diff := cmp.Diff([]string{ours}, replaced.Finalizers); diff != "" {
+		t.Errorf("replaced (-want +got):\n%s", diff)
+	}
+	old := &arl.Sandbox{}
+	older := &arl.Sandbox{}
+	statusStrategy[*arl.Sandbox, arl.SandboxSpec, arl.SandboxStatus]{s}.PrepareForUpdate(t.Context(), older, old)
+	if diff := cmp.Diff([]string{ours}, older.Finalizers); diff != "" {
+		t.Errorf("older than the finalizer (-want +got):\n%s", diff)
+	}
+	deleted := created.DeepCopy()
+	deleted.DeletionTimestamp = &epoch
+	released := deleted.DeepCopy()
+	released.Finalizers = nil
+	s.PrepareForUpdate(t.Context(), released, deleted)
+	if len(released.Finalizers) > 0 {
+		t.Errorf("released with %v", released.Finalizers)
+	}
+}
+
+func TestWhatTheGarbageCollectorIsAskedFor(t *testing.T) {
+	def := sandboxDefinition()
+	if got := newStrategy(def, nil).DefaultGarbageCollectionPolicy(t.Context()); got != rest.DeleteDependents {
+		t.Errorf("by default: %v", got)
+	}
+	def.CascadesItself = true
+	if got := newStrategy(def, nil).DefaultGarbageCollectionPolicy(t.Context()); got != rest.Unsupported {
+		t.Errorf("for a kind that cascades itself: %v", got)
 	}
 }

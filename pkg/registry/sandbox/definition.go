@@ -68,7 +68,7 @@ var definition = kind.Definition[*arl.Sandbox, arl.SandboxSpec, arl.SandboxStatu
 func initialStatus(s *arl.Sandbox) arl.SandboxStatus {
 	return arl.SandboxStatus{
 		Phase:      arl.SandboxPending,
-		Conditions: kind.Unobserved(s, arl.SandboxConditionReady, metav1.ConditionFalse),
+		Conditions: append(kind.Unobserved(s, arl.SandboxConditionReady, metav1.ConditionFalse), kind.Reconciling(s)),
 	}
 }
 
@@ -83,7 +83,7 @@ func warnings(s *arl.Sandbox) []string {
 var columns = []kind.Column[*arl.Sandbox]{
 	{Name: "Pool", Description: "Pool that the pod comes from.",
 		Cell: func(s *arl.Sandbox, _ time.Time) any { return s.Spec.PoolRef }},
-	{Name: "Phase", Description: "Pending, Bound, Ready or Failed.",
+	{Name: "Phase", Description: "Pending, Ready or Failed.",
 		Cell: func(s *arl.Sandbox, _ time.Time) any { return kind.OrNone(s.Status.Phase) }},
 	{Name: "Pod", Description: "Pod that is allocated.",
 		Cell: func(s *arl.Sandbox, _ time.Time) any { return kind.OrNone(s.Status.PodName) }},
@@ -106,9 +106,11 @@ func queue(s *arl.Sandbox) string {
 	return strconv.Itoa(int(*s.Status.QueuePosition))
 }
 
-// idleTimeout is what the sandbox itself says: the default may be the pool's.
+// idleTimeout is the one in effect, or, before a pod is allocated, what the sandbox itself says.
 func idleTimeout(s *arl.Sandbox) string {
 	switch {
+	case s.Status.IdleTimeoutSeconds != nil:
+		return (time.Duration(*s.Status.IdleTimeoutSeconds) * time.Second).String()
 	case s.Spec.IdleTimeoutSeconds != nil:
 		return (time.Duration(*s.Spec.IdleTimeoutSeconds) * time.Second).String()
 	case s.Spec.KeepAlive:

@@ -2,7 +2,7 @@
 // is created, changed, scaled and printed. It keeps nothing itself; that is the
 // storage's work, and filling pools is the scheduler's.
 //
-// Read definition.go first; scale.go holds the scale subresource.
+// Read definition.go first; scale.go holds the scale subresource, keeper.go what a deletion does.
 package warmpool
 
 import (
@@ -37,10 +37,14 @@ var definition = kind.Definition[*arl.WarmPool, arl.WarmPoolSpec, arl.WarmPoolSt
 	Spec:       func(p *arl.WarmPool) *arl.WarmPoolSpec { return &p.Spec },
 	Status:     func(p *arl.WarmPool) *arl.WarmPoolStatus { return &p.Status },
 
+	Finalizer:      arl.FinalizerSandboxesInUse,
+	CascadesItself: true,
+
 	InitialStatus:        initialStatus,
 	Validate:             validation.ValidateWarmPool,
 	ValidateUpdate:       validation.ValidateWarmPoolUpdate,
 	ValidateStatusUpdate: validation.ValidateWarmPoolStatusUpdate,
+	MaxNameLength:        validation.MaxWarmPoolNameLength,
 	Warnings:             warnings,
 
 	Columns: columns,
@@ -49,7 +53,7 @@ var definition = kind.Definition[*arl.WarmPool, arl.WarmPoolSpec, arl.WarmPoolSt
 func initialStatus(p *arl.WarmPool) arl.WarmPoolStatus {
 	return arl.WarmPoolStatus{
 		Phase:      arl.WarmPoolPending,
-		Conditions: kind.Unobserved(p, arl.WarmPoolConditionReady, metav1.ConditionFalse),
+		Conditions: append(kind.Unobserved(p, arl.WarmPoolConditionReady, metav1.ConditionFalse), kind.Reconciling(p)),
 	}
 }
 
@@ -96,7 +100,7 @@ var columns = []kind.Column[*arl.WarmPool]{
 		Cell: func(p *arl.WarmPool, _ time.Time) any { return kind.OrNone(p.Spec.WorkDir) }},
 	{Name: "Updated", Type: "integer", Wide: true, Description: "Number of idle pods made from the current template.",
 		Cell: func(p *arl.WarmPool, _ time.Time) any { return int64(p.Status.UpdatedReplicas) }},
-	{Name: "Reason", Wide: true, Description: "Why the pool is not ready.",
+	{Name: "Reason", Wide: true, Description: "Why the pool does not have the pods it should have.",
 		Cell: func(p *arl.WarmPool, _ time.Time) any { return kind.OrNone(reason(p)) }},
 }
 
@@ -108,13 +112,17 @@ func images(p *arl.WarmPool) string {
 	return strings.Join(names, ",")
 }
 
-// reason is why pods cannot be started, if that is so, else why too few are ready.
+// reason is why the pool is not as it should be: why pods cannot be started, else why the template is
+// not proven, idle pods are of an earlier one, or too few are idle.
 func reason(p *arl.WarmPool) string {
-	if c := meta.FindStatusCondition(p.Status.Conditions, arl.WarmPoolConditionReplicaFailure); c != nil && c.Status == metav1.ConditionTrue {
+	conditions := p.Status.Conditions
+	if c := meta.FindStatusCondition(conditions, arl.WarmPoolConditionReplicaFailure); c != nil && c.Status == metav1.ConditionTrue {
 		return c.Reason
 	}
-	if c := meta.FindStatusCondition(p.Status.Conditions, arl.WarmPoolConditionReady); c != nil && c.Status != metav1.ConditionTrue {
-		return c.Reason
+	for _, kind := range []string{arl.WarmPoolConditionReady, arl.WarmPoolConditionUpdated, arl.WarmPoolConditionFilled} {
+		if c := meta.FindStatusCondition(conditions, kind); c != nil && c.Status != metav1.ConditionTrue {
+			return c.Reason
+		}
 	}
 	return ""
 }

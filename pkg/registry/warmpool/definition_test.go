@@ -124,6 +124,9 @@ func TestInitialStatusSaysPending(t *testing.T) {
 		Conditions: []metav1.Condition{{
 			Type: "Ready", Status: metav1.ConditionFalse, Reason: kind.ReasonPending,
 			Message: "The scheduler has not looked at it yet.",
+		}, {
+			Type: "Reconciling", Status: metav1.ConditionTrue, Reason: kind.ReasonPending,
+			Message: "The scheduler has not looked at it yet.",
 		}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -8,15 +8,20 @@ import (
 
 // Storage serves WarmPools and their subresources.
 type Storage struct {
-	WarmPool *kind.REST
+	WarmPool *REST
 	Status   *kind.StatusREST
 	Scale    *ScaleREST
 }
 
-// NewStorage makes the storage of WarmPools. It returns an error if the storage
-// below cannot be had.
-func NewStorage(cfg kind.Config) (*Storage, error) {
-	main, status, err := kind.New(definition, cfg)
+// NewStorage makes the storage of WarmPools. Without a keeper nobody would remove the finalizer of
+// pools, so they have none. It returns an error if the storage below cannot be had.
+func NewStorage(cfg kind.Config, keeper Keeper) (*Storage, error) {
+	def := definition
+	if keeper == nil {
+		def.Finalizer = ""
+	}
+	cfg.RESTOptions = deletingOptions{cfg.RESTOptions}
+	main, status, err := kind.New(def, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +30,7 @@ func NewStorage(cfg kind.Config) (*Storage, error) {
 		clk = clock.RealClock{}
 	}
 	return &Storage{
-		WarmPool: main,
+		WarmPool: &REST{REST: main, keeper: keeper},
 		Status:   status,
 		Scale:    &ScaleREST{store: main.Store, table: newScaleTable(clk)},
 	}, nil

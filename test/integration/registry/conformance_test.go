@@ -43,11 +43,11 @@ func changeOf[T runtime.Object](change func(T)) registrytest.UpdateFunc {
 var resources = map[string]resource{
 	"warmpools": {
 		store: func(cfg kind.Config) (*kind.REST, error) {
-			s, err := poolregistry.NewStorage(cfg)
+			s, err := poolregistry.NewStorage(cfg, nil)
 			if err != nil {
 				return nil, err
 			}
-			return s.WarmPool, nil
+			return s.WarmPool.REST, nil
 		},
 		valid: func() runtime.Object {
 			p := &arl.WarmPool{ObjectMeta: foo}
