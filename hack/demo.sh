@@ -56,7 +56,7 @@ done
 say "A warm pool: three pods, started and idle"
 cd "$root"
 show apply -f artifacts/examples/pool.yaml
-show wait --for=condition=Ready warmpool/demo --timeout=60s
+show wait --for=condition=Filled warmpool/demo --timeout=60s
 show get warmpools
 
 say "A sandbox: Ready in the answer to the create itself"

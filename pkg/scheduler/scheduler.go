@@ -34,7 +34,7 @@ const (
 	// DefaultMaxExecutions bounds the connections to agents and the memory for
 	// outcomes, and is far above what one machine runs at a time.
 	DefaultMaxExecutions = 1024
-	// DefaultPodStartParallelism keeps a large pool from taking the machine for itself.
+	// DefaultPodStartParallelism keeps pods that start from taking the machine for themselves.
 	DefaultPodStartParallelism = 16
 	// DefaultOutputLimit keeps a task well below the size of an object that the
 	// server takes.
@@ -63,7 +63,7 @@ type Config struct {
 	TaskRetentionBytes int64
 	// MaxExecutions bounds the tasks that run at the same time in all sandboxes together.
 	MaxExecutions int
-	// PodStartParallelism bounds the pods of one pool that start at the same time.
+	// PodStartParallelism bounds the pods of all pools together that start at the same time.
 	PodStartParallelism int
 	// OutputLimit bounds what of each of stdout and stderr a task's status holds, in bytes.
 	OutputLimit int
@@ -261,13 +261,21 @@ func (s *Scheduler) Check(*http.Request) error {
 // if it was not, which gives the pod back. The sandbox is neither changed nor kept. Reserve never
 // blocks; before Run is ready and after it ends it gives no pod.
 func (s *Scheduler) Reserve(_ context.Context, sandbox *v1alpha1.Sandbox) (status *v1alpha1.SandboxStatus, done func(stored bool)) {
-	given, ok := s.ledger.Reserve(sandbox)
+	given, pool, ok := s.ledger.Reserve(sandbox)
 	if !ok {
 		return nil, nil
 	}
 	uid := sandbox.UID
 	done = func(stored bool) { s.ledger.Settle(uid, stored) }
-	return bind.Allocated(sandbox, given, s.config.Clock.Now()), done
+	return bind.Allocated(sandbox, pool, given, s.config.Clock.Now()), done
+}
+
+// Retire has a pool that is about to be deleted give out no more pods, and returns its UID. If one of
+// its pods is in use, or that is not known, it does nothing and returns false. Restore must be called
+// if the pool was not deleted.
+func (s *Scheduler) Retire(pool types.NamespacedName) (uid types.UID, restore func(), ok bool) {
+	uid, ok = s.ledger.Retire(pool)
+	return uid, func() { s.ledger.Restore(pool, uid) }, ok
 }
 
 const (

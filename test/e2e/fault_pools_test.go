@@ -211,7 +211,7 @@ func (n *tenant) awaitFailure(f poolFault) {
 		ready := meta.FindStatusCondition(pool.Status.Conditions, v1alpha1.WarmPoolConditionReady)
 		if pool.Status.Phase != v1alpha1.WarmPoolDegraded || pool.Status.ReadyReplicas != f.ready ||
 			failure == nil || failure.Status != metav1.ConditionTrue || failure.Reason != f.reason || len(missingWords(failure.Message, f.words)) > 0 ||
-			ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != "PodsFailing" {
+			ready == nil || ready.Status != metav1.ConditionFalse || ready.Reason != f.reason {
 			return fmt.Errorf("its status is %+v", pool.Status)
 		}
 		return nil

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/podruntime"
@@ -21,9 +22,10 @@ var updateOptions = metav1.UpdateOptions{FieldManager: "arl-scheduler"}
 // object. Somebody who edits a sandbox faster than that is waited out by the queue.
 const conflictRetries = 5
 
-// Allocated returns the status of a sandbox that was given a ready pod.
-func Allocated(sandbox *v1alpha1.Sandbox, pod podruntime.Pod, now time.Time) *v1alpha1.SandboxStatus {
-	status := sandbox.Status.DeepCopy()
+// Allocated returns the status of a sandbox that was given a ready pod of the pool, which may be nil.
+func Allocated(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool, pod podruntime.Pod, now time.Time) *v1alpha1.SandboxStatus {
+	changed := sandbox.DeepCopy()
+	status := &changed.Status
 	allocated := metav1.NewMicroTime(now)
 	status.ObservedGeneration = max(sandbox.Generation, 1)
 	status.Phase = v1alpha1.SandboxReady
@@ -32,8 +34,25 @@ func Allocated(sandbox *v1alpha1.Sandbox, pod podruntime.Pod, now time.Time) *v1
 	status.AllocatedTime, status.QueuePosition = &allocated, nil
 	status.Reason = v1alpha1.SandboxReasonPodAllocated
 	status.Message = "a pod is allocated and ready"
+	status.IdleTimeoutSeconds, status.ExpirationTime = limits(changed, pool)
 	setReady(status, metav1.ConditionTrue, now)
 	return status
+}
+
+// limits returns the limits of an allocated sandbox that are in effect. They come with the write that
+// binds the sandbox, and follow changes of either spec.
+func limits(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool) (idle *int32, end *metav1.Time) {
+	if deadline, bounded := plan.LifetimeDeadline(sandbox, pool); bounded {
+		// As it is stored: in whole seconds.
+		end = ptr.To(metav1.NewTime(deadline.Truncate(time.Second)))
+	}
+	return plan.IdleTimeout(sandbox, pool), end
+}
+
+// limitsStored says whether the status has the limits in effect.
+func limitsStored(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool) bool {
+	idle, end := limits(sandbox, pool)
+	return ptr.Equal(sandbox.Status.IdleTimeoutSeconds, idle) && sandbox.Status.ExpirationTime.Equal(end)
 }
 
 // bind writes that a sandbox has a pod. If the sandbox is not to have one any
@@ -44,7 +63,7 @@ func (b *Binder) bind(ctx context.Context, sandbox *v1alpha1.Sandbox, pod podrun
 		if latest.Status.PodName != "" {
 			return false
 		}
-		latest.Status = *Allocated(latest, pod, b.config.Clock.Now())
+		latest.Status = *Allocated(latest, b.pool(latest), pod, b.config.Clock.Now())
 		return true
 	})
 	if err != nil {
@@ -73,13 +92,12 @@ func (b *Binder) await(ctx context.Context, sandbox *v1alpha1.Sandbox) error {
 		b.lookAt(key, timeAllocation, deadline)
 		return nil
 	}
-	reason := v1alpha1.SandboxReasonAllocationTimeout
-	message := fmt.Sprintf("no pod of pool %q came free within the allocation timeout: raise the pool's spec.replicas, or this sandbox's allocationTimeoutSeconds", sandbox.Spec.PoolRef)
-	if !b.config.Ledger.GiveUp(sandbox.UID, reason, message) {
+	standing, ok := b.config.Ledger.GiveUp(sandbox.UID)
+	if !ok {
 		// It has got a pod this very moment; that is another look.
 		return nil
 	}
-	return b.fail(ctx, sandbox, reason, message)
+	return b.fail(ctx, sandbox, standing.Reason, standing.Message)
 }
 
 // fail writes that a sandbox has failed, for good.
@@ -128,14 +146,28 @@ func (b *Binder) write(ctx context.Context, sandbox *v1alpha1.Sandbox, change fu
 	return nil, fmt.Errorf("write the status of sandbox %s/%s: changed by others %d times in a row", sandbox.Namespace, sandbox.Name, conflictRetries)
 }
 
-// setReady sets the condition from the status's reason and message.
+// setReady sets Ready from the status's reason and message, and beside it what the phase asks for:
+// Reconciling while the sandbox waits, Stalled once it has failed.
 func setReady(status *v1alpha1.SandboxStatus, ready metav1.ConditionStatus, now time.Time) {
-	meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-		Type:               v1alpha1.SandboxConditionReady,
-		Status:             ready,
-		ObservedGeneration: status.ObservedGeneration,
-		LastTransitionTime: metav1.NewTime(now),
-		Reason:             status.Reason,
-		Message:            status.Message,
-	})
+	set := func(kind string, value metav1.ConditionStatus) {
+		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
+			Type:               kind,
+			Status:             value,
+			ObservedGeneration: status.ObservedGeneration,
+			LastTransitionTime: metav1.NewTime(now),
+			Reason:             status.Reason,
+			Message:            status.Message,
+		})
+	}
+	set(v1alpha1.SandboxConditionReady, ready)
+	for kind, phase := range map[string]v1alpha1.SandboxPhase{
+		v1alpha1.ConditionReconciling: v1alpha1.SandboxPending,
+		v1alpha1.ConditionStalled:     v1alpha1.SandboxFailed,
+	} {
+		if status.Phase == phase {
+			set(kind, metav1.ConditionTrue)
+		} else {
+			meta.RemoveStatusCondition(&status.Conditions, kind)
+		}
+	}
 }

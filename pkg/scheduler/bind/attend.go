@@ -6,6 +6,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -34,7 +35,7 @@ func (b *Binder) attend(ctx context.Context, sandbox *v1alpha1.Sandbox) error {
 
 	b.planLabel(sandbox, pool)
 	active, lastEnd := b.config.Tasks.Activity(key)
-	b.planNote(sandbox, lastEnd, now)
+	b.planNote(sandbox, pool, lastEnd, now)
 	deadline, bounded := plan.IdleDeadline(sandbox, pool, idleSince(sandbox, lastEnd))
 	if active > 0 || !bounded {
 		b.config.Timers.Stop(timerKey{key, timeIdle})
@@ -59,9 +60,9 @@ func idleSince(sandbox *v1alpha1.Sandbox, lastEnd time.Time) time.Time {
 }
 
 // planNote has the bookkeeping written if it is behind.
-func (b *Binder) planNote(sandbox *v1alpha1.Sandbox, lastEnd, now time.Time) {
+func (b *Binder) planNote(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool, lastEnd, now time.Time) {
 	key := keyOf(sandbox)
-	if sandbox.Status.ObservedGeneration != sandbox.Generation {
+	if sandbox.Status.ObservedGeneration != sandbox.Generation || !limitsStored(sandbox, pool) {
 		b.notes.Add(key)
 	} else if endedSince(sandbox, lastEnd) {
 		b.config.Timers.Ensure(timerKey{key, timeNote}, now.Add(noteDelay), func() { b.notes.Add(key) })
@@ -75,7 +76,7 @@ func endedSince(sandbox *v1alpha1.Sandbox, lastEnd time.Time) bool {
 	return !lastEnd.IsZero() && (noted == nil || lastEnd.Truncate(time.Microsecond).After(noted.Time))
 }
 
-// note writes lastTaskTime and observedGeneration.
+// note writes lastTaskTime, observedGeneration and the limits in effect.
 func (b *Binder) note(ctx context.Context, key types.NamespacedName) error {
 	sandbox, err := b.config.Sandboxes.Sandboxes(key.Namespace).Get(key.Name)
 	if apierrors.IsNotFound(err) {
@@ -90,7 +91,8 @@ func (b *Binder) note(ctx context.Context, key types.NamespacedName) error {
 			return false
 		}
 		ended := endedSince(latest, lastEnd)
-		if !ended && latest.Status.ObservedGeneration == latest.Generation {
+		pool := b.pool(latest)
+		if !ended && limitsStored(latest, pool) && latest.Status.ObservedGeneration == latest.Generation {
 			return false
 		}
 		if ended {
@@ -98,14 +100,14 @@ func (b *Binder) note(ctx context.Context, key types.NamespacedName) error {
 			latest.Status.LastTaskTime = &end
 		}
 		latest.Status.ObservedGeneration = latest.Generation
+		latest.Status.IdleTimeoutSeconds, latest.Status.ExpirationTime = limits(latest, pool)
 		setReady(&latest.Status, metav1.ConditionTrue, b.config.Clock.Now())
 		return true
 	})
 	return err
 }
 
-// retain keeps a sandbox that has failed for a while, and then deletes it. The while
-// begins anew when the server is restarted: when it failed is not stored.
+// retain keeps a sandbox that has failed for a while after its failure, and then deletes it.
 func (b *Binder) retain(ctx context.Context, key types.NamespacedName, sandbox *v1alpha1.Sandbox) error {
 	for _, what := range []string{timeAllocation, timeIdle, timeLifetime, timeNote, timeLabel} {
 		b.config.Timers.Stop(timerKey{key, what})
@@ -114,27 +116,22 @@ func (b *Binder) retain(ctx context.Context, key types.NamespacedName, sandbox *
 		b.config.Timers.Stop(timerKey{key, timeRetention})
 		return nil
 	}
-	now := b.config.Clock.Now()
-	end := b.failedSince(key, sandbox.UID, now).Add(b.config.Retention)
-	if now.Before(end) {
+	end := failedSince(sandbox).Add(b.config.Retention)
+	if b.config.Clock.Now().Before(end) {
 		b.lookAt(key, timeRetention, end)
 		return nil
 	}
 	return b.delete(ctx, sandbox, "it failed, and its retention is over")
 }
 
-// failure is when a sandbox was first seen to have failed.
-type failure struct {
-	uid types.UID
-	at  time.Time
-}
-
-// failedSince returns when the sandbox was first seen to have failed.
-func (b *Binder) failedSince(key types.NamespacedName, uid types.UID, now time.Time) time.Time {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.failures[key].uid != uid {
-		b.failures[key] = failure{uid, now}
+// failedSince returns when a sandbox failed, as it is stored: a restart of the server does not begin
+// its retention anew. A sandbox that failed before there was the condition Stalled has it from Ready,
+// which may have become False earlier, when the sandbox began to wait.
+func failedSince(sandbox *v1alpha1.Sandbox) time.Time {
+	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.SandboxConditionReady} {
+		if c := meta.FindStatusCondition(sandbox.Status.Conditions, kind); c != nil {
+			return c.LastTransitionTime.Time
+		}
 	}
-	return b.failures[key].at
+	return sandbox.CreationTimestamp.Time
 }

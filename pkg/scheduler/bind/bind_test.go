@@ -63,7 +63,7 @@ func TestPodsGoRoundInOrder(t *testing.T) {
 		told := h.WaitSandbox(name, func(s *v1alpha1.Sandbox) bool {
 			return s.Status.QueuePosition != nil && *s.Status.QueuePosition == int32(i+1)
 		})
-		if told.Status.Reason != v1alpha1.SandboxReasonWaitingForPod || told.Status.Phase != v1alpha1.SandboxPending || told.Status.Message == "" {
+		if told.Status.Reason != v1alpha1.SandboxReasonMaxPodsReached || told.Status.Phase != v1alpha1.SandboxPending || told.Status.Message == "" {
 			t.Errorf("%s was told %+v", name, told.Status)
 		}
 	}
@@ -101,7 +101,7 @@ func TestADeletedPoolLeavesItsSandboxes(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.WaitSandbox("waits", func(s *v1alpha1.Sandbox) bool {
-		return s.Status.Reason == v1alpha1.SandboxReasonPoolNotFound && s.Status.QueuePosition == nil
+		return s.Status.Reason == v1alpha1.SandboxReasonPoolTerminating && s.Status.QueuePosition == nil
 	})
 	h.WaitPhase("holder", v1alpha1.SandboxReady)
 	h.CreateTask(schedulertest.Task("goes-on", "holder"))
@@ -131,7 +131,9 @@ func TestAllocationTimeout(t *testing.T) {
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
-			h := schedulertest.NewFrozen(t).Start()
+			h := schedulertest.NewFrozen(t)
+			h.Runtime.Manual(true)
+			h.Start()
 			pool := schedulertest.Pool("pool", 0)
 			pool.Spec.AllocationTimeoutSeconds = test.pools
 			h.CreatePool(pool)
@@ -318,23 +320,35 @@ func TestIdleTimeSurvivesARestart(t *testing.T) {
 	schedulertest.Gone(h, "box", sandboxes(h).Get)
 }
 
+// TestAFailedSandboxIsKeptForAWhile counts the while from the failure, however often the server is
+// restarted meanwhile.
 func TestAFailedSandboxIsKeptForAWhile(t *testing.T) {
 	h := schedulertest.NewFrozen(t)
-	h.Configure(func(c *scheduler.Config) { c.TaskRetention = time.Minute }).Start()
+	h.Runtime.Manual(true)
+	h.Configure(func(c *scheduler.Config) { c.TaskRetention = time.Hour }).Start()
 	h.CreatePool(schedulertest.Pool("pool", 0))
+	// Waiting is no part of it.
 	for name, keep := range map[string]bool{"kept": true, "gone": false} {
 		box := schedulertest.Sandbox(name, "pool")
-		box.Spec.KeepAlive, box.Spec.AllocationTimeoutSeconds = keep, ptr.To[int32](0)
+		box.Spec.KeepAlive, box.Spec.AllocationTimeoutSeconds = keep, ptr.To[int32](1800)
 		h.CreateSandbox(box)
-		h.WaitPhase(name, v1alpha1.SandboxFailed)
+		settle(h, name)
 	}
-	h.Eventually("the sandbox is gone", func() error {
-		h.Clock.Step(time.Second)
-		if _, err := sandboxes(h).Get(context.Background(), "gone", metav1.GetOptions{}); err == nil {
-			return fmt.Errorf("it is there")
+	h.Pass(30*time.Minute + 2*time.Second)
+	for _, name := range []string{"kept", "gone"} {
+		got := h.WaitPhase(name, v1alpha1.SandboxFailed)
+		if !meta.IsStatusConditionTrue(got.Status.Conditions, v1alpha1.ConditionStalled) ||
+			meta.FindStatusCondition(got.Status.Conditions, v1alpha1.ConditionReconciling) != nil {
+			t.Errorf("the conditions are %+v", got.Status.Conditions)
 		}
-		return nil
-	})
+	}
+	for range 2 {
+		h.Pass(25 * time.Minute)
+		h.Restart()
+		h.WaitPhase("gone", v1alpha1.SandboxFailed)
+	}
+	h.Pass(10 * time.Minute)
+	schedulertest.Gone(h, "gone", sandboxes(h).Get)
 	h.WaitPhase("kept", v1alpha1.SandboxFailed)
 }
 

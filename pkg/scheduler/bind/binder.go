@@ -66,8 +66,6 @@ type Binder struct {
 	mu sync.Mutex
 	// described is when the queue of a pool was last described.
 	described map[types.NamespacedName]time.Time
-	// failures are the sandboxes that have failed and are still there.
-	failures map[types.NamespacedName]failure
 	// labelled are the sandboxes whose pods were, or are being, labelled.
 	labelled map[types.NamespacedName]labelling
 }
@@ -81,7 +79,6 @@ func New(config Config) *Binder {
 		notes:     work.NewQueue[types.NamespacedName]("sandboxes to be noted", config.Timers),
 		labels:    work.NewQueue[types.NamespacedName]("pods to be labelled", config.Timers),
 		described: map[types.NamespacedName]time.Time{},
-		failures:  map[types.NamespacedName]failure{},
 		labelled:  map[types.NamespacedName]labelling{},
 	}
 }
@@ -172,7 +169,6 @@ func (b *Binder) forget(key types.NamespacedName) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.failures, key)
 	delete(b.labelled, key)
 }
 

@@ -6,10 +6,14 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/google/btree"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/podruntime"
@@ -35,6 +39,17 @@ type book struct {
 	claims int
 
 	trouble trouble
+	// proven says that a pod of the current template has been ready.
+	proven bool
+	// spare is how many pods to keep beyond what is wanted, until spareUntil.
+	spare      int
+	spareUntil time.Time
+	// retired counts the deletions of the pool that are under way, or done.
+	retired int
+	// cause is why sandboxes waited when the pool was last filled.
+	cause cause
+	// turn is the pool's place among those that want slots, or nil.
+	turn *list.Element
 }
 
 // shelf holds pods of one template hash.
@@ -66,7 +81,9 @@ func newBook(key types.NamespacedName) *book {
 }
 
 // serves says whether the pool gives out and starts pods.
-func (b *book) serves() bool { return b.pool != nil && b.pool.DeletionTimestamp == nil }
+func (b *book) serves() bool {
+	return b.pool != nil && b.pool.DeletionTimestamp == nil && b.retired == 0
+}
 
 // owns says whether a pod was made for this very pool.
 func (b *book) owns(p *pod) bool { return b.pool != nil && p.PoolUID == b.pool.UID }
@@ -168,7 +185,7 @@ func (b *book) failed(now time.Time, reason, message string, atLeast time.Durati
 	if now.Sub(t.last) > quiet {
 		t.failures = 0
 	}
-	t.now, t.last, t.reason, t.message = true, now, reason, message
+	t.now, t.last, t.reason, t.message = true, now, reason, explain(reason, message)
 	if !now.Before(t.next) {
 		t.failures++
 		t.next = now.Add(plan.Backoff(t.failures, firstStartWait, maxStartWait))
@@ -212,8 +229,18 @@ func (l *Ledger) SetPool(pool *v1alpha1.WarmPool) {
 		hash := TemplateHash(pool)
 		if hash != b.hash {
 			b.trouble = trouble{}
+			s := b.shelves[hash]
+			b.proven = s != nil && s.idle.Len() > 0
 		}
 		b.hash = hash
+	}
+	switch {
+	case old == nil || old.UID != pool.UID:
+		b.spare, b.retired = 0, 0
+		b.recall(pool)
+	case !ptr.Equal(old.Spec.Replicas, pool.Spec.Replicas):
+		// Who scales a pool down wants the pods gone.
+		b.spare = 0
 	}
 	if old == nil || old.UID != pool.UID || served != b.serves() {
 		l.reindexLocked(b)
@@ -221,6 +248,27 @@ func (l *Ledger) SetPool(pool *v1alpha1.WarmPool) {
 	}
 	l.matchLocked(b)
 	l.config.Listener.PoolChanged(b.key)
+}
+
+// RetryMark comes in a pool's ReplicaFailure condition between what is wrong and when the server tries
+// again.
+const RetryMark = "; not tried again before "
+
+// recall takes up what the stored status of a pool says of its current template, so that a restart of
+// the server does not change the pool's conditions: whether a pod of it has been ready, and why pods
+// could not be started. That is found out anew by the next start, which is not delayed.
+func (b *book) recall(pool *v1alpha1.WarmPool) {
+	status := &pool.Status
+	if status.ObservedGeneration != pool.Generation {
+		return
+	}
+	ready := meta.FindStatusCondition(status.Conditions, v1alpha1.WarmPoolConditionReady)
+	b.proven = b.proven || status.UpdatedReplicas > 0 || ready != nil && ready.Reason == v1alpha1.WarmPoolReasonTemplateProven
+	failure := meta.FindStatusCondition(status.Conditions, v1alpha1.WarmPoolConditionReplicaFailure)
+	if failure != nil && failure.Status == metav1.ConditionTrue {
+		message, _, _ := strings.Cut(failure.Message, RetryMark)
+		b.trouble = trouble{now: true, last: failure.LastTransitionTime.Time, reason: failure.Reason, message: message}
+	}
 }
 
 // DropPool tells that a pool is gone. Its pods that no sandbox uses are let go.
@@ -234,7 +282,7 @@ func (l *Ledger) DropPool(key types.NamespacedName) {
 	for p := range b.pods {
 		b.pull(p)
 	}
-	b.pool, b.hash, b.trouble = nil, "", trouble{}
+	b.pool, b.hash, b.trouble, b.proven, b.retired = nil, "", trouble{}, false, 0
 	l.reindexLocked(b)
 	l.config.Listener.QueueChanged(key)
 	l.config.Listener.PoolChanged(key)

@@ -99,18 +99,24 @@ func (l *Ledger) DropSandbox(sandbox *v1alpha1.Sandbox) {
 	l.dropLocked(sandbox)
 }
 
-// GiveUp ends the wait of a sandbox with the given reason. It returns false,
-// and does nothing, if the sandbox does not wait.
-func (l *Ledger) GiveUp(uid types.UID, reason, message string) bool {
+// GiveUp ends the wait of a sandbox whose allocation timeout is over, and returns where it stands
+// then. It returns false, and does nothing, if the sandbox does not wait.
+func (l *Ledger) GiveUp(uid types.UID) (Standing, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c, ok := l.claims[uid]
 	if !ok || c.stage != Waiting {
-		return false
+		return Standing{}, false
 	}
+	why := l.causeLocked(c.book)
 	l.unqueueLocked(c)
-	c.stage, c.reason, c.message = Ended, reason, message
-	return true
+	l.spareLocked(c.book)
+	c.stage, c.reason = Ended, v1alpha1.SandboxReasonAllocationTimeout
+	c.message = "the allocation timeout is over: " + why.message
+	if why.reason == v1alpha1.SandboxReasonWaitingForPod {
+		c.message = fmt.Sprintf("the allocation timeout is over, and pool %q had no idle pod: raise its spec.replicas, or allow more time", c.book.key.Name)
+	}
+	return Standing{Stage: Ended, Reason: c.reason, Message: c.message}, true
 }
 
 // Confirm tells that the status of a sandbox, as stored now, names the pod. If
@@ -258,6 +264,7 @@ func (l *Ledger) dropLocked(sandbox *v1alpha1.Sandbox) {
 	}
 	if c.stage == Waiting {
 		l.unqueueLocked(c)
+		l.spareLocked(c.book)
 	}
 	delete(l.claims, c.uid)
 	if l.stored[c.podKey] == c {

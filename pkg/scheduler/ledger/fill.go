@@ -5,7 +5,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
-	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler/plan"
 )
@@ -15,8 +14,7 @@ type Work struct {
 	// Start are the pods to create. Each is entered already: it is told with
 	// Observe that it was created, or with StartFailed that it was not.
 	Start []podruntime.Spec
-	// RetryAt is when Fill should be called again, if not zero: pods have
-	// failed to start, and it is too early to try again.
+	// RetryAt is when Fill should be called again, if not zero: more is to be done then than now.
 	RetryAt time.Time
 }
 
@@ -26,41 +24,94 @@ func (l *Ledger) Fill(pool types.NamespacedName) Work {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, ok := l.books[pool]
-	if !ok || !l.open || !b.serves() {
+	if !ok {
+		return Work{}
+	}
+	if !l.open || !b.serves() {
+		l.grantLocked(b, 0, l.config.Clock.Now())
 		return Work{}
 	}
 	now := l.config.Clock.Now()
-	have := b.stock()
-	order := plan.Fill(l.wantLocked(b), have)
+	have, want := b.stock(), l.wantLocked(b, now)
+	order := plan.Fill(want, have)
 	l.stopLocked(b, order)
+	l.spreadLocked(b)
 
 	var work Work
+	if want.Spare > 0 {
+		work.lookAgain(b.spareUntil)
+	}
 	if order.Start == 0 && have.Current.Starting == 0 {
 		b.sated()
 	}
-	if order.Start > 0 && now.Before(b.trouble.next) {
-		work.RetryAt = b.trouble.next
-		return work
-	}
-	if b.trouble.now {
+	switch {
+	case order.Start > 0 && now.Before(b.trouble.next):
+		work.lookAgain(b.trouble.next)
+		order.Start = 0
+	case b.trouble.now:
 		// One pod tries whether things are well again.
 		order.Start = min(order.Start, max(1-have.Current.Starting, 0))
 	}
-	for range order.Start {
+	granted, again := l.grantLocked(b, order.Start, now)
+	if granted < order.Start {
+		work.lookAgain(again)
+	}
+	for range granted {
 		work.Start = append(work.Start, l.startLocked(b, now))
 	}
 	return work
 }
 
-func (l *Ledger) wantLocked(b *book) plan.Want {
-	want := plan.Want{Replicas: 1, Strategy: b.pool.Spec.UpdateStrategy.Type, StartLimit: l.config.StartLimit}
-	if b.pool.Spec.Replicas != nil {
-		want.Replicas = int(*b.pool.Spec.Replicas)
+// spreadLocked has the sandboxes that wait learn why, if that is another reason than before.
+func (l *Ledger) spreadLocked(b *book) {
+	if cause := l.causeLocked(b); cause != b.cause {
+		b.cause = cause
+		if b.waiting.Len() > 0 {
+			l.config.Listener.QueueChanged(b.key)
+		}
+	}
+}
+
+// lookAgain has Fill called at the given time, or sooner.
+func (w *Work) lookAgain(at time.Time) {
+	if w.RetryAt.IsZero() || at.Before(w.RetryAt) {
+		w.RetryAt = at
+	}
+}
+
+// replicas is the number of idle pods to keep.
+func (b *book) replicas() int {
+	if b.pool.Spec.Replicas == nil {
+		return 1
+	}
+	return int(*b.pool.Spec.Replicas)
+}
+
+func (l *Ledger) wantLocked(b *book, now time.Time) plan.Want {
+	want := plan.Want{
+		Replicas:   b.replicas(),
+		Waiting:    b.waiting.Len(),
+		Strategy:   b.pool.Spec.UpdateStrategy.Type,
+		StartLimit: l.config.StartLimit,
 	}
 	if b.pool.Spec.MaxPods != nil {
 		want.MaxPods = int(*b.pool.Spec.MaxPods)
 	}
+	if now.Before(b.spareUntil) {
+		want.Spare = b.spare
+	}
 	return want
+}
+
+// spareTime is how long a pod is kept that was started for a sandbox that stopped waiting: clients
+// that give up and try again find it.
+const spareTime = 30 * time.Second
+
+// spareLocked notes that a sandbox of the pool stopped waiting and got no pod.
+func (l *Ledger) spareLocked(b *book) {
+	stock := b.stock()
+	b.spare = min(b.spare+1, stock.Current.Starting+stock.Current.Idle)
+	b.spareUntil = l.config.Clock.Now().Add(spareTime)
 }
 
 // startLocked enters a new pod and returns what it is to be made from.
@@ -81,6 +132,7 @@ func (l *Ledger) startLocked(b *book, now time.Time) podruntime.Spec {
 	l.pods[key] = p
 	b.pods[p] = struct{}{}
 	b.put(p)
+	l.slots.held[p] = now
 	l.config.Listener.PoolChanged(b.key)
 	return podruntime.Spec{
 		Key:          key,
@@ -127,113 +179,4 @@ func (l *Ledger) StartFailed(key podruntime.Key, reason, message string, atLeast
 	}
 	p.book.failed(l.config.Clock.Now(), reason, message, atLeast)
 	l.removeLocked(p, message)
-}
-
-// Counts describes a pool for its status.
-type Counts struct {
-	// Unused pods are starting or idle; Ready ones are idle, Updated ones idle
-	// and of the current template; Allocated ones are in use.
-	Unused, Ready, Updated, Allocated int
-	// Waiting is the number of sandboxes that wait for a pod.
-	Waiting int
-	// Failing says that pods cannot be started at present, and Reason and
-	// Message why. A pod that is still starting may have a reason, too.
-	Failing         bool
-	Reason, Message string
-	// RetryAt is when the next pod is tried at the earliest, after one has failed.
-	RetryAt time.Time
-}
-
-// Counts returns the counts of a pool.
-func (l *Ledger) Counts(pool types.NamespacedName) Counts {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b, ok := l.books[pool]
-	if !ok {
-		return Counts{}
-	}
-	stock := b.stock()
-	counts := Counts{
-		Unused:    stock.Current.Starting + stock.Current.Idle + stock.Old.Starting + stock.Old.Idle,
-		Ready:     stock.Current.Idle + stock.Old.Idle,
-		Updated:   stock.Current.Idle,
-		Allocated: stock.InUse,
-		Waiting:   b.waiting.Len(),
-	}
-	if b.trouble.now {
-		counts.Failing, counts.Reason, counts.Message = true, b.trouble.reason, b.trouble.message
-		counts.RetryAt = b.trouble.next
-	} else if stuck := b.stuck(); stuck != nil {
-		counts.Failing, counts.Reason, counts.Message = true, stuck.Reason, stuck.Message
-	}
-	return counts
-}
-
-// stuck returns a pod of the current template that is starting and waits for
-// something it has a reason for, always the same one of several; or nil.
-func (b *book) stuck() *pod {
-	s, ok := b.shelves[b.hash]
-	if !ok {
-		return nil
-	}
-	var first *pod
-	for p := range s.starting {
-		if p.Reason != "" && (first == nil || p.Name < first.Name) {
-			first = p
-		}
-	}
-	return first
-}
-
-// Waiter is a sandbox that waits.
-type Waiter struct {
-	Sandbox types.NamespacedName
-	UID     types.UID
-	// Position is 1 for the next. It is 0 if there is no such pool.
-	Position int32
-	// Reason and Message say what it waits for.
-	Reason, Message string
-}
-
-// Waiters returns the sandboxes that wait for a pool, in their order.
-func (l *Ledger) Waiters(pool types.NamespacedName) []Waiter {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	b, ok := l.books[pool]
-	if !ok || b.waiting.Len() == 0 {
-		return nil
-	}
-	reason, message := b.whyWaiting()
-	waiters := make([]Waiter, 0, b.waiting.Len())
-	b.waiting.Ascend(func(c *claim) bool {
-		w := Waiter{Sandbox: c.key, UID: c.uid, Reason: reason, Message: message}
-		if b.serves() {
-			w.Position = int32(len(waiters)) + 1
-		}
-		waiters = append(waiters, w)
-		return true
-	})
-	return waiters
-}
-
-// whyWaiting says for humans what the sandboxes of a pool wait for, and what to do about it.
-func (b *book) whyWaiting() (reason, message string) {
-	switch {
-	case !b.serves():
-		return v1alpha1.SandboxReasonPoolNotFound,
-			"there is no warm pool \"" + b.key.Name + "\" in namespace \"" + b.key.Namespace + "\": create it, or delete this sandbox"
-	case b.pool.Spec.Replicas != nil && *b.pool.Spec.Replicas == 0:
-		return v1alpha1.SandboxReasonWaitingForPod,
-			"pool \"" + b.key.Name + "\" starts no pods because its spec.replicas is 0: scale it up"
-	case b.trouble.now:
-		return v1alpha1.SandboxReasonWaitingForPod,
-			"pool \"" + b.key.Name + "\" cannot start pods: " + b.trouble.reason + ": " + b.trouble.message
-	case b.stuck() != nil:
-		stuck := b.stuck()
-		return v1alpha1.SandboxReasonWaitingForPod,
-			"the pods that pool \"" + b.key.Name + "\" starts wait: " + stuck.Reason + ": " + stuck.Message
-	default:
-		return v1alpha1.SandboxReasonWaitingForPod,
-			"every ready pod of pool \"" + b.key.Name + "\" is in use: waiting for the next"
-	}
 }

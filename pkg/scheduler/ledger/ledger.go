@@ -18,7 +18,7 @@
 // It does no I/O, starts no goroutine and reads no clock but for back-off. The mutex is a
 // leaf but for the Listener, which is called with the mutex held and may only enqueue.
 //
-// Read this file first, then claim.go, pod.go and fill.go.
+// Read this file first, then claim.go, pod.go, fill.go, slot.go and state.go.
 package ledger
 
 import (
@@ -50,9 +50,9 @@ type Listener interface {
 type Config struct {
 	Clock    clock.PassiveClock
 	Listener Listener
-	// StartLimit caps the pods of one pool that are starting at the same time.
-	// It holds for each pool by itself, so that one whose image hangs does
-	// not hold up the others.
+	// StartLimit caps the pods of all pools together that are starting at the same time; pools take
+	// turns. A pod that has been starting for slotTime, or says what it waits for, is not counted any
+	// more, so that a pool whose image hangs does not hold up the others for long.
 	StartLimit int
 	// PodName returns a new, random name for a pod of the named pool.
 	PodName func(pool string) string
@@ -70,6 +70,7 @@ type Ledger struct {
 	claims map[types.UID]*claim
 	// stored are the claims whose binding is stored, by the pod it names.
 	stored map[podruntime.Key]*claim
+	slots  slots
 }
 
 // New returns an empty ledger that decides nothing yet.
@@ -80,6 +81,7 @@ func New(config Config) *Ledger {
 		pods:   map[podruntime.Key]*pod{},
 		claims: map[types.UID]*claim{},
 		stored: map[podruntime.Key]*claim{},
+		slots:  newSlots(config.StartLimit),
 	}
 }
 
@@ -130,6 +132,7 @@ func (l *Ledger) bookLocked(key types.NamespacedName) *book {
 // tidyLocked drops a book that nothing speaks of any more.
 func (l *Ledger) tidyLocked(b *book) {
 	if b.pool == nil && len(b.pods) == 0 && b.claims == 0 {
+		l.slots.leave(b)
 		delete(l.books, b.key)
 	}
 }

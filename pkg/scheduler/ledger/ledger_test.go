@@ -107,7 +107,7 @@ func (d *desk) fill(pool *v1alpha1.WarmPool, phase podruntime.Phase) (started []
 
 // reserve has a sandbox created, up to the storage's answer.
 func (d *desk) reserve(s *v1alpha1.Sandbox) string {
-	pod, ok := d.Reserve(s)
+	pod, _, ok := d.Reserve(s)
 	if !ok {
 		return ""
 	}
@@ -164,7 +164,7 @@ func TestNobodyOvertakesExceptByPriority(t *testing.T) {
 	d, pool := opened(t, 0)
 	d.SetSandbox(boxOf("first"))
 	d.SetSandbox(boxOf("urgent", func(s *v1alpha1.Sandbox) { s.Spec.Priority = 3 }))
-	d.SetPool(poolOf("p", 1))
+	d.SetPool(poolOf("p", 1, maxPods(1)))
 	waiters := d.Waiters(poolKey)
 	d.want("first in line", "urgent", waiters[0].Sandbox.Name)
 	d.want("next in line", int32(2), waiters[1].Position)
@@ -173,6 +173,7 @@ func TestNobodyOvertakesExceptByPriority(t *testing.T) {
 	d.want("first", Waiting, d.stage("first"))
 	d.Confirm("uid-urgent", podruntime.Key{Namespace: "ns", Name: "pool-1"}, "uid-pool-1")
 	d.want("urgent", Bound, d.stage("urgent"))
+	d.SetPool(poolOf("p", 1, maxPods(2)))
 	d.fill(pool, podruntime.Ready)
 	d.want("first", Granted, d.stage("first"))
 }
@@ -212,7 +213,7 @@ func TestAPodThatDies(t *testing.T) {
 		},
 		"while granted": {
 			func(d *desk) { d.SetSandbox(boxOf("a")) }, Waiting,
-			func(d *desk) { d.GiveUp("uid-a", "Tired", "of waiting") }, Ended,
+			func(d *desk) { d.GiveUp("uid-a") }, Ended,
 		},
 		"while granted and the write came through": {
 			func(d *desk) { d.SetSandbox(boxOf("a")) }, Waiting,
@@ -281,7 +282,7 @@ func TestAnOldEventDoesNotUndoAGrant(t *testing.T) {
 	d.Confirm("uid-a", podruntime.Key{Namespace: "ns", Name: "pool-1"}, "uid-pool-1")
 	d.SetSandbox(boxOf("a"))
 	d.want("a", Bound, d.stage("a"))
-	if d.GiveUp("uid-a", "Late", "") {
+	if _, ok := d.GiveUp("uid-a"); ok {
 		t.Error("a sandbox with a pod gave up waiting")
 	}
 }

@@ -30,8 +30,9 @@ type pod struct {
 	// claim is set while the pod is taken.
 	claim *claim
 	book  *book
-	// adopted says that this ledger did not order the pod itself.
-	adopted bool
+	// adopted says that this ledger did not order the pod itself; foundReady, that it was ready when it
+	// was first seen.
+	adopted, foundReady bool
 	// counted says that the book counts the pod; element is its place on a shelf.
 	counted bool
 	element *list.Element
@@ -65,7 +66,7 @@ func (l *Ledger) Observe(event podruntime.Event) {
 // adoptLocked enters a pod that the ledger did not order itself.
 func (l *Ledger) adoptLocked(seen podruntime.Pod) *pod {
 	b := l.bookLocked(types.NamespacedName{Namespace: seen.Namespace, Name: seen.Pool})
-	p := &pod{Pod: seen, state: starting, book: b, adopted: true}
+	p := &pod{Pod: seen, state: starting, book: b, adopted: true, foundReady: seen.Phase == podruntime.Ready}
 	// Its phase is told by the update that follows.
 	p.Phase = podruntime.Starting
 	l.pods[seen.Key] = p
@@ -98,10 +99,9 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 		p.book.started()
 		l.shelveLocked(p)
 	case p.state == starting && (seen.Reason != reason || (reason != "" && seen.Message != message)):
+		// A pod that waits for something costs nothing meanwhile.
+		l.releaseLocked(p)
 		l.config.Listener.PoolChanged(p.book.key)
-		if seen.Reason != reason {
-			l.config.Listener.QueueChanged(p.book.key)
-		}
 	}
 }
 
@@ -116,6 +116,9 @@ func (l *Ledger) Prove(key podruntime.Key, uid types.UID, used bool) {
 	case used:
 		l.leaveLocked(p)
 	default:
+		if !p.foundReady {
+			p.book.started()
+		}
 		l.shelveLocked(p)
 	}
 }
@@ -144,6 +147,7 @@ func (l *Ledger) removeLocked(p *pod, why string) {
 	if p.Phase == podruntime.Ready {
 		p.book.relieved(l.config.Clock.Now())
 	}
+	l.releaseLocked(p)
 	p.book.pull(p)
 	delete(p.book.pods, p)
 	if l.pods[p.Key] == p {
@@ -166,6 +170,9 @@ func (l *Ledger) Gone(key podruntime.Key, uid types.UID) {
 // shelveLocked makes a pod idle and gives it to who waits.
 func (l *Ledger) shelveLocked(p *pod) {
 	l.moveLocked(p, idle)
+	if p.counted && p.TemplateHash == p.book.hash {
+		p.book.proven = true
+	}
 	l.orphanLocked(p)
 	l.matchLocked(p.book)
 }
@@ -178,6 +185,7 @@ func (l *Ledger) leaveLocked(p *pod) {
 
 // moveLocked changes a pod's state, and the counts with it.
 func (l *Ledger) moveLocked(p *pod, state podState) {
+	l.releaseLocked(p)
 	p.book.pull(p)
 	p.state = state
 	if state != taken {

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
@@ -66,8 +67,11 @@ func TestStartingForAReason(t *testing.T) {
 	d.Observe(podruntime.Event{Pod: waits})
 	counts := d.Counts(poolKey)
 	d.want("failing", true, counts.Failing)
-	d.want("reason", "Unschedulable: no room", counts.Reason+": "+counts.Message)
+	d.want("reason", "Unschedulable: no room; add nodes, or ask for less in the pool's spec.template", counts.Reason+": "+counts.Message)
 	d.want("new pods", 0, len(d.Fill(poolKey).Start))
+	d.SetSandbox(boxOf("a"))
+	d.want("waits for", "Unschedulable", d.Waiters(poolKey)[0].Reason)
+	d.DropSandbox(boxOf("a"))
 	d.Observe(podruntime.Event{Pod: podOf(started[0], pool, podruntime.Ready)})
 	d.want("failing with one ready", true, d.Counts(poolKey).Failing)
 	d.Observe(podruntime.Event{Pod: podOf(started[1], pool, podruntime.Ready)})
@@ -286,14 +290,28 @@ func TestAPodIsToldOfLate(t *testing.T) {
 	}
 }
 
-func TestWhyASandboxWaits(t *testing.T) {
-	d, _ := opened(t, 0)
-	d.want("nobody waits", 0, len(d.Waiters(poolKey)))
-	d.SetSandbox(boxOf("a"))
-	d.want("replicas 0", `pool "pool" starts no pods because its spec.replicas is 0: scale it up`, d.Waiters(poolKey)[0].Message)
-	d.SetPool(poolOf("p", 2))
-	d.want("busy", `every ready pod of pool "pool" is in use: waiting for the next`, d.Waiters(poolKey)[0].Message)
-	d.DropSandbox(boxOf("unknown"))
-	d.DropSandbox(boxOf("a"))
-	d.want("waiting", 0, d.Counts(poolKey).Waiting)
+// TestAPoolThatIsRetiredGivesOutNoPod until it is restored as often.
+func TestAPoolThatIsRetiredGivesOutNoPod(t *testing.T) {
+	d, _ := opened(t, 2)
+	for _, want := range []string{"pool-1", ""} {
+		if want == "" {
+			for range 2 {
+				uid, ok := d.Retire(poolKey)
+				d.want("retired", true, ok)
+				d.want("uid", types.UID("p"), uid)
+			}
+			d.Restore(poolKey, "another")
+		}
+		d.want("reserved", want, d.reserve(boxOf("a")))
+		_, ok := d.Retire(poolKey)
+		d.want("retired while a pod is in use", want == "", ok)
+		d.Settle("uid-a", false)
+	}
+	for range 3 {
+		d.want("reserved", "", d.reserve(boxOf("b")))
+		d.Restore(poolKey, "p")
+	}
+	d.want("reserved", "pool-2", d.reserve(boxOf("b")))
+	_, ok := d.Retire(types.NamespacedName{Namespace: "ns", Name: "unknown"})
+	d.want("an unknown pool", false, ok)
 }

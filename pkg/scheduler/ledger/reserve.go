@@ -8,29 +8,29 @@ import (
 	"arl.io/arl/pkg/scheduler/plan"
 )
 
-// Reserve sets a pod aside for a sandbox that is being created. It returns
+// Reserve sets a pod aside for a sandbox that is being created, and returns it and its pool. It returns
 // false if there is none to be had at once, or others come first; then the sandbox is
 // stored as Pending and waits. After true, Settle must be called exactly once.
 // Sandbox is not kept.
-func (l *Ledger) Reserve(sandbox *v1alpha1.Sandbox) (podruntime.Pod, bool) {
+func (l *Ledger) Reserve(sandbox *v1alpha1.Sandbox) (given podruntime.Pod, pool *v1alpha1.WarmPool, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	b, ok := l.books[types.NamespacedName{Namespace: sandbox.Namespace, Name: sandbox.Spec.PoolRef}]
 	if !ok || !l.open || !b.serves() || l.claims[sandbox.UID] != nil {
-		return podruntime.Pod{}, false
+		return podruntime.Pod{}, nil, false
 	}
 	if first, waits := b.waiting.Min(); waits && !plan.MayOvertake(sandbox.Spec.Priority, first.place) {
-		return podruntime.Pod{}, false
+		return podruntime.Pod{}, nil, false
 	}
 	if plan.Insufficient(sandbox, b.pool) != "" {
-		return podruntime.Pod{}, false
+		return podruntime.Pod{}, nil, false
 	}
 	p := b.pick()
 	if p == nil {
-		return podruntime.Pod{}, false
+		return podruntime.Pod{}, nil, false
 	}
 	l.takeLocked(l.claimLocked(sandbox.DeepCopy()), p, Reserved)
-	return p.Pod, true
+	return p.Pod, b.pool, true
 }
 
 // Settle tells how the create of a sandbox for which a pod was reserved went:

@@ -35,18 +35,25 @@ func AllocationDeadline(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool) (tim
 	return after(since, own)
 }
 
-// IdleDeadline returns when a sandbox that has been idle since the given time
-// is deleted, or false if idleness does not end it. Pool may be nil.
-func IdleDeadline(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool, since time.Time) (time.Time, bool) {
+// IdleTimeout returns the idle timeout of a sandbox that is in effect, in seconds, or nil if idleness
+// does not end it. Pool may be nil.
+func IdleTimeout(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool) *int32 {
 	own := sandbox.Spec.IdleTimeoutSeconds
 	switch {
 	case own != nil || sandbox.Spec.KeepAlive:
-		return after(since, own)
+		return own
 	case pool != nil && pool.Spec.IdleTimeoutSeconds != nil:
-		return after(since, pool.Spec.IdleTimeoutSeconds)
+		return pool.Spec.IdleTimeoutSeconds
 	default:
-		return since.Add(DefaultIdleTimeout), true
+		usual := int32(DefaultIdleTimeout / time.Second)
+		return &usual
 	}
+}
+
+// IdleDeadline returns when a sandbox that has been idle since the given time
+// is deleted, or false if idleness does not end it. Pool may be nil.
+func IdleDeadline(sandbox *v1alpha1.Sandbox, pool *v1alpha1.WarmPool, since time.Time) (time.Time, bool) {
+	return after(since, IdleTimeout(sandbox, pool))
 }
 
 // LifetimeDeadline returns when a sandbox is deleted whatever runs in it, or

@@ -24,6 +24,11 @@ type Stock struct {
 type Want struct {
 	// Replicas is the number of idle pods to keep.
 	Replicas int
+	// Waiting is the number of sandboxes that wait for a pod. A pod is started for each of them.
+	Waiting int
+	// Spare is the number of pods to keep beyond what is wanted: their sandboxes stopped waiting a
+	// moment ago, and others may come. No pod is started to have a spare one.
+	Spare int
 	// MaxPods caps all pods of the pool; 0 means no cap.
 	MaxPods int
 	// Strategy says when old pods go.
@@ -32,24 +37,35 @@ type Want struct {
 	StartLimit int
 }
 
+// unused returns how many pods of the current template should be starting or idle. The pods that are
+// starting should number max(Replicas - idle, Waiting).
+func (w Want) unused(idle int) int {
+	if w.Waiting == 0 {
+		return w.Replicas
+	}
+	return max(w.Replicas, idle+w.Waiting)
+}
+
 // Order is what to do about a pool.
 type Order struct {
 	// Start is the number of pods to start from the current template.
 	Start int
 	// StopCurrent and StopOld are the pods to delete.
 	StopCurrent, StopOld Shelf
+	// Capped says that MaxPods keeps pods from being started that are wanted.
+	Capped bool
 }
 
-// Fill decides how a pool comes closer to what is wanted. It is called again
-// after every change, so it never plans ahead: pods that were started count as
-// starting from then on, which is what keeps it from starting too many.
+// Fill decides how a pool comes closer to what is wanted. It is called again after every change, so it
+// never plans ahead: pods that were started count as starting from then on, which is what keeps it
+// from starting too many.
 func Fill(want Want, have Stock) Order {
 	var order Order
 	order.StopCurrent = surplus(want, have)
 	order.StopOld = outdated(want, have)
 
 	remaining := have.Current.total() - order.StopCurrent.total()
-	missing := want.Replicas - remaining
+	missing := want.unused(have.Current.Idle) - remaining
 	if missing <= 0 {
 		return order
 	}
@@ -57,12 +73,13 @@ func Fill(want Want, have Stock) Order {
 	if want.MaxPods > 0 {
 		room := want.MaxPods - have.InUse - remaining - (have.Old.total() - order.StopOld.total())
 		if room <= 0 && have.Current.Starting == 0 && have.Old.Idle > order.StopOld.Idle {
-			// At the cap an old pod makes way for a new one: one at a time, so
-			// that a template that cannot start costs a single idle pod.
+			// At the cap an old pod makes way for a new one: one at a time, so that a template that
+			// cannot start costs a single idle pod.
 			order.StopOld.Idle++
 			room++
 		}
 		order.Start = min(order.Start, room)
+		order.Capped = missing > room
 	}
 	order.Start = max(order.Start, 0)
 	return order
@@ -71,7 +88,7 @@ func Fill(want Want, have Stock) Order {
 // surplus returns how many pods of the current template are too many. Those
 // still starting go first: an idle pod is worth more.
 func surplus(want Want, have Stock) Shelf {
-	keep := want.Replicas
+	keep := want.unused(have.Current.Idle) + want.Spare
 	if want.MaxPods > 0 {
 		keep = min(keep, max(want.MaxPods-have.InUse, 0))
 	}
@@ -102,12 +119,13 @@ func MayGive(strategy v1alpha1.UpdateStrategyType, currentIdle int) bool {
 	return strategy != v1alpha1.UpdateRecreate && currentIdle == 0
 }
 
-// PoolPhase sums a pool up. Failing says that pods cannot be started at present.
-func PoolPhase(replicas, idle int, failing, terminating bool) v1alpha1.WarmPoolPhase {
+// PoolPhase sums a pool up: whether the sandboxes that come next get a pod at once. Failing says that
+// pods cannot be started at present.
+func PoolPhase(want Want, idle int, failing, terminating bool) v1alpha1.WarmPoolPhase {
 	switch {
 	case terminating:
 		return v1alpha1.WarmPoolTerminating
-	case idle >= replicas:
+	case idle >= want.Replicas && want.Waiting == 0:
 		return v1alpha1.WarmPoolReady
 	case failing:
 		return v1alpha1.WarmPoolDegraded

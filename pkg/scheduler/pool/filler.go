@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -173,6 +174,7 @@ func reasonOf(err error) (reason string, wait time.Duration) {
 func (f *Filler) forget(key types.NamespacedName) {
 	f.config.Timers.Stop(timerKey{key, "fill"})
 	f.config.Timers.Stop(timerKey{key, "status"})
+	f.config.Timers.Stop(timerKey{key, "stall"})
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	delete(f.written, key)
@@ -181,7 +183,12 @@ func (f *Filler) forget(key types.NamespacedName) {
 // describe writes the status of a pool if it says something else than what is
 // stored, at most once an interval.
 func (f *Filler) describe(ctx context.Context, key types.NamespacedName, pool *v1alpha1.WarmPool) error {
-	status := statusOf(pool, f.config.Ledger.Counts(key), f.template(pool), f.config.Clock.Now())
+	state := f.config.Ledger.State(key)
+	if state.Terminating && state.Allocated == 0 && pool.DeletionTimestamp != nil {
+		return f.release(ctx, key, pool)
+	}
+	status := statusOf(pool, state, f.template(pool), f.config.Clock.Now())
+	f.watchStall(key, status)
 	if sameStatus(&pool.Status, status) {
 		return nil
 	}
@@ -196,11 +203,45 @@ func (f *Filler) describe(ctx context.Context, key types.NamespacedName, pool *v
 	case apierrors.IsNotFound(err):
 		return nil
 	case apierrors.IsConflict(err):
-		// The cache lags: its next event comes back here.
-		f.config.Timers.Ensure(timerKey{key, "status"}, f.config.Clock.Now().Add(statusInterval), func() { f.Enqueue(key) })
+		f.lookAgain(key)
 		return nil
 	case err != nil:
 		return fmt.Errorf("write the status of pool %s: %w", key, err)
+	}
+	return nil
+}
+
+// lookAgain has a pool looked at soon, after a conflict: the cache lags.
+func (f *Filler) lookAgain(key types.NamespacedName) {
+	f.config.Timers.Ensure(timerKey{key, "status"}, f.config.Clock.Now().Add(statusInterval), func() { f.Enqueue(key) })
+}
+
+// watchStall has a pool whose pods fail to start looked at when it counts as stalled.
+func (f *Filler) watchStall(key types.NamespacedName, status *v1alpha1.WarmPoolStatus) {
+	at, failing := stallTime(status)
+	if !failing || !f.config.Clock.Now().Before(at) {
+		f.config.Timers.Stop(timerKey{key, "stall"})
+		return
+	}
+	f.config.Timers.Set(timerKey{key, "stall"}, at, func() { f.Enqueue(key) })
+}
+
+// release lets a deleted pool go, none of whose pods is in use any more, nor can be.
+func (f *Filler) release(ctx context.Context, key types.NamespacedName, pool *v1alpha1.WarmPool) error {
+	changed := pool.DeepCopy()
+	changed.Finalizers = slices.DeleteFunc(changed.Finalizers, func(name string) bool { return name == v1alpha1.FinalizerSandboxesInUse })
+	if len(changed.Finalizers) == len(pool.Finalizers) {
+		return nil
+	}
+	_, err := f.config.Client.WarmPools(key.Namespace).Update(ctx, changed, updateOptions)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case apierrors.IsConflict(err):
+		f.lookAgain(key)
+		return nil
+	case err != nil:
+		return fmt.Errorf("remove the finalizer of pool %s: %w", key, err)
 	}
 	return nil
 }

@@ -72,6 +72,7 @@ func TestANamespaceThatIsDeleted(t *testing.T) {
 				return nil
 			})
 
+			schedulertest.Gone(h, "pool", pools(h).Get)
 			// The next namespace of the name begins with a clean slate.
 			h.Runtime.Refuse(nil)
 			h.CreatePool(schedulertest.Pool("pool", 3))

@@ -141,8 +141,8 @@ func TestPodsThatCannotStart(t *testing.T) {
 		err            error
 		reason, phrase string
 	}{
-		"refused":       {errors.New("no room on this machine"), "CreateFailed", "no room"},
-		"quota used up": {&podruntime.Refusal{Reason: podruntime.ReasonQuota, Err: errors.New("exceeded quota: team")}, "QuotaExceeded", "exceeded quota: team"},
+		"refused":       {errors.New("no room on this machine"), "CreateFailed", "no room on this machine; not tried"},
+		"quota used up": {&podruntime.Refusal{Reason: podruntime.ReasonQuota, Err: errors.New("exceeded quota: team")}, "QuotaExceeded", "exceeded quota: team; raise the ResourceQuota of the namespace; not tried"},
 		"come back in an hour": {&podruntime.Refusal{Reason: podruntime.ReasonUnavailable, RetryAfter: time.Hour, Err: errors.New("too busy")},
 			"ClusterUnavailable", "too busy"},
 		"unsupported": {fmt.Errorf("%w: hostNetwork", podruntime.ErrInvalid), "InvalidTemplate", "hostNetwork"},
@@ -190,10 +190,14 @@ func TestPodsThatCannotStart(t *testing.T) {
 }
 
 // TestAPoolWhoseCreatesHangHoldsUpNoOther has more such pools than are worked on at
-// the same time.
+// the same time, and they want more pods than may start at the same time.
 func TestAPoolWhoseCreatesHangHoldsUpNoOther(t *testing.T) {
 	const slow = 8
-	h := schedulertest.New(t)
+	h := schedulertest.NewFrozen(t)
+	pass := func(*v1alpha1.WarmPool) bool {
+		h.Clock.Step(100 * time.Millisecond)
+		return true
+	}
 	release := make(chan struct{})
 	free := sync.OnceFunc(func() { close(release) })
 	// Before the scheduler is stopped, which waits for them.
@@ -213,6 +217,7 @@ func TestAPoolWhoseCreatesHangHoldsUpNoOther(t *testing.T) {
 	}
 	stuck := map[string]int{}
 	h.Eventually("all pods of the slow pools are asked for", func() error {
+		pass(nil)
 		select {
 		case pool := <-begun:
 			stuck[pool]++
@@ -226,11 +231,13 @@ func TestAPoolWhoseCreatesHangHoldsUpNoOther(t *testing.T) {
 		return nil
 	})
 	h.CreatePool(schedulertest.Pool("quick", 2))
-	h.WaitIdle("quick", 2)
-	h.WaitPool("slow-0", func(p *v1alpha1.WarmPool) bool { return p.Status.Replicas == 3 && p.Status.ReadyReplicas == 0 })
+	h.WaitPool("quick", func(p *v1alpha1.WarmPool) bool { return pass(p) && p.Status.ReadyReplicas == 2 })
+	h.WaitPool("slow-0", func(p *v1alpha1.WarmPool) bool {
+		return pass(p) && p.Status.Replicas == 3 && p.Status.ReadyReplicas == 0
+	})
 	free()
 	for i := range slow {
-		h.WaitIdle(fmt.Sprintf("slow-%d", i), 3)
+		h.WaitPool(fmt.Sprintf("slow-%d", i), func(p *v1alpha1.WarmPool) bool { return pass(p) && p.Status.ReadyReplicas == 3 })
 	}
 	if all, _ := h.Runtime.Created(); all != 3*slow+2 {
 		t.Errorf("%d pods were created, want %d", all, 3*slow+2)
@@ -293,10 +300,10 @@ func TestAnImageThatCannotBeHad(t *testing.T) {
 	h.Runtime.Fail(h.Runtime.Pods()[0].Name, podruntime.ReasonImagePull, "no such image: typo:latest")
 	got := h.WaitPool("pool", func(p *v1alpha1.WarmPool) bool { return p.Status.Phase == v1alpha1.WarmPoolDegraded })
 	failure := meta.FindStatusCondition(got.Status.Conditions, v1alpha1.WarmPoolConditionReplicaFailure)
-	if failure.Reason != podruntime.ReasonImagePull || !strings.HasPrefix(failure.Message, "no such image: typo:latest; not tried again before ") {
+	if failure.Reason != podruntime.ReasonImagePull || !strings.HasPrefix(failure.Message, "no such image: typo:latest; check the image and imagePullSecrets in the pool's spec.template; not tried again before ") {
 		t.Errorf("the condition is %+v", failure)
 	}
-	// A mended template does not wait for the back-off.
+	// A corrected template does not wait for the back-off.
 	h.Runtime.Manual(false)
 	change(t, h, func(p *v1alpha1.WarmPool) { p.Spec.Template.Spec.Containers[0].Image = "right" })
 	h.WaitIdle("pool", 1)
@@ -413,6 +420,7 @@ func TestAPoolDeletedInMidFill(t *testing.T) {
 		t.Fatal(err)
 	}
 	podCount(h, 0)
+	schedulertest.Gone(h, "pool", pools(h).Get)
 	h.Runtime.Manual(false)
 	h.CreatePool(schedulertest.Pool("pool", 2))
 	h.WaitIdle("pool", 2)

@@ -1,7 +1,6 @@
 package pool
 
 import (
-	"fmt"
 	"strings"
 	"time"
 
@@ -24,49 +23,75 @@ type opinion struct {
 	err error
 }
 
+// stallAfter is how long pods may fail to start before the pool counts as stalled. It is what a
+// Deployment gives its pods by default.
+const stallAfter = 10 * time.Minute
+
 // statusOf describes a pool. Conditions that say the same as before keep their time.
-func statusOf(pool *v1alpha1.WarmPool, counts ledger.Counts, template opinion, now time.Time) *v1alpha1.WarmPoolStatus {
-	replicas := 1
+func statusOf(pool *v1alpha1.WarmPool, state ledger.State, template opinion, now time.Time) *v1alpha1.WarmPoolStatus {
+	v := view{State: state, replicas: 1, terminating: pool.DeletionTimestamp != nil}
 	if pool.Spec.Replicas != nil {
-		replicas = int(*pool.Spec.Replicas)
+		v.replicas = int(*pool.Spec.Replicas)
 	}
 	status := pool.Status.DeepCopy()
 	status.ObservedGeneration = pool.Generation
-	status.Phase = plan.PoolPhase(replicas, counts.Ready, counts.Failing, pool.DeletionTimestamp != nil)
-	status.Replicas = int32(counts.Unused)
-	status.ReadyReplicas = int32(counts.Ready)
-	status.UpdatedReplicas = int32(counts.Updated)
-	status.AllocatedReplicas = int32(counts.Allocated)
-	status.PendingSandboxes = int32(counts.Waiting)
+	status.Phase = plan.PoolPhase(plan.Want{Replicas: v.replicas, Waiting: v.Waiting}, v.Ready, v.Failing, v.terminating)
+	status.Replicas = int32(v.Unused)
+	status.ReadyReplicas = int32(v.Ready)
+	status.UpdatedReplicas = int32(v.Updated)
+	status.AllocatedReplicas = int32(v.Allocated)
+	status.PendingSandboxes = int32(v.Waiting)
 	status.Selector = podruntime.LabelPool + "=" + pool.Name
 
-	for _, condition := range []metav1.Condition{
-		readyCondition(counts, replicas), failureCondition(counts), templateCondition(counts, template),
-	} {
+	set := func(condition metav1.Condition) {
 		condition.ObservedGeneration = pool.Generation
 		condition.LastTransitionTime = metav1.NewTime(now)
 		meta.SetStatusCondition(&status.Conditions, condition)
 	}
+	v.template = templateCondition(v.Counts, template)
+	set(v.template)
+	set(failureCondition(v.Counts))
+	ready := readyCondition(v)
+	set(ready)
+	set(filledCondition(v))
+	set(updatedCondition(v))
+	set(progressingCondition(v))
+	setHealth(status, v, ready, set, now)
 	return status
 }
 
-func readyCondition(counts ledger.Counts, replicas int) metav1.Condition {
-	condition := metav1.Condition{
-		Type:    v1alpha1.WarmPoolConditionReady,
-		Status:  metav1.ConditionTrue,
-		Reason:  "EnoughIdlePods",
-		Message: "as many pods as wanted are idle and ready",
+// setHealth sets Reconciling or Stalled, or removes them. They are what tools go by that know no other
+// condition, so claims change neither.
+func setHealth(status *v1alpha1.WarmPoolStatus, v view, ready metav1.Condition, set func(metav1.Condition), now time.Time) {
+	stalled := v.template.Status == metav1.ConditionFalse
+	if at, failing := stallTime(status); failing && !now.Before(at) {
+		stalled = true
 	}
-	if counts.Ready < replicas {
-		condition.Status = metav1.ConditionFalse
-		condition.Reason = "PodsStarting"
-		condition.Message = fmt.Sprintf("%d of %d wanted pods are idle and ready", counts.Ready, replicas)
-		if counts.Failing {
-			condition.Reason = "PodsFailing"
-			condition.Message += ", and ReplicaFailure says what keeps others from it"
+	done := ready.Status == metav1.ConditionTrue && v.updated()
+	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
+	meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
+	switch why := ready; {
+	case v.terminating:
+	case stalled:
+		why.Type, why.Status = v1alpha1.ConditionStalled, metav1.ConditionTrue
+		set(why)
+	case !done:
+		if ready.Status == metav1.ConditionTrue {
+			why = updatedCondition(v)
 		}
+		why.Type, why.Status = v1alpha1.ConditionReconciling, metav1.ConditionTrue
+		set(why)
 	}
-	return condition
+}
+
+// stallTime returns when a pool whose pods fail to start counts as stalled. It follows from the stored
+// status, so a restart of the server changes nothing.
+func stallTime(status *v1alpha1.WarmPoolStatus) (at time.Time, failing bool) {
+	failure := meta.FindStatusCondition(status.Conditions, v1alpha1.WarmPoolConditionReplicaFailure)
+	if failure == nil || failure.Status != metav1.ConditionTrue {
+		return time.Time{}, false
+	}
+	return failure.LastTransitionTime.Add(stallAfter), true
 }
 
 func failureCondition(counts ledger.Counts) metav1.Condition {
@@ -81,7 +106,7 @@ func failureCondition(counts ledger.Counts) metav1.Condition {
 		condition.Reason = wordOr(counts.Reason, podruntime.ReasonStart)
 		condition.Message = clip(counts.Message)
 		if !counts.RetryAt.IsZero() {
-			condition.Message += "; not tried again before " + counts.RetryAt.UTC().Format(time.RFC3339)
+			condition.Message += ledger.RetryMark + counts.RetryAt.UTC().Format(time.RFC3339)
 		}
 	}
 	return condition

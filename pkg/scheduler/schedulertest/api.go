@@ -220,7 +220,7 @@ func (a *API) create(action clienttesting.CreateActionImpl) (runtime.Object, err
 }
 
 // reserveLocked asks for a pod for a new sandbox, and gives every kind the
-// status that its registry gives it.
+// status, and pools the finalizer, that its registry gives it.
 func (a *API) reserveLocked(obj runtime.Object) (done func(stored bool)) {
 	switch obj := obj.(type) {
 	case *v1alpha1.Sandbox:
@@ -236,6 +236,7 @@ func (a *API) reserveLocked(obj runtime.Object) (done func(stored bool)) {
 		obj.Status = v1alpha1.TaskStatus{State: v1alpha1.TaskPending}
 	case *v1alpha1.WarmPool:
 		obj.Status = v1alpha1.WarmPoolStatus{Phase: v1alpha1.WarmPoolPending}
+		obj.Finalizers = append(obj.Finalizers, v1alpha1.FinalizerSandboxesInUse)
 	}
 	return func(bool) {}
 }
