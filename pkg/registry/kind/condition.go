@@ -2,15 +2,11 @@ package kind
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"arl.io/arl/pkg/apis/arl/v1alpha1"
 )
 
 // ReasonPending is the reason of a new object's condition: its controller has
 // not looked at it yet.
 const ReasonPending = "Pending"
-
-const unobserved = "The scheduler has not looked at it yet."
 
 // Unobserved returns the conditions of a new object whose controller has yet
 // to look at it. Their observedGeneration is 0, as that of the status itself.
@@ -20,11 +16,6 @@ func Unobserved(obj metav1.Object, conditionType string, status metav1.Condition
 		Status:             status,
 		LastTransitionTime: obj.GetCreationTimestamp(),
 		Reason:             ReasonPending,
-		Message:            unobserved,
+		Message:            "The scheduler has not looked at it yet.",
 	}}
-}
-
-// Reconciling returns the condition by which tools see that a new object is not what it asks for yet.
-func Reconciling(obj metav1.Object) metav1.Condition {
-	return Unobserved(obj, v1alpha1.ConditionReconciling, metav1.ConditionTrue)[0]
 }

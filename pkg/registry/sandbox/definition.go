@@ -67,8 +67,9 @@ var definition = kind.Definition[*arl.Sandbox, arl.SandboxSpec, arl.SandboxStatu
 
 func initialStatus(s *arl.Sandbox) arl.SandboxStatus {
 	return arl.SandboxStatus{
-		Phase:      arl.SandboxPending,
-		Conditions: append(kind.Unobserved(s, arl.SandboxConditionReady, metav1.ConditionFalse), kind.Reconciling(s)),
+		Phase: arl.SandboxPending,
+		Conditions: append(kind.Unobserved(s, arl.SandboxConditionReady, metav1.ConditionFalse),
+			kind.Unobserved(s, arl.ConditionReconciling, metav1.ConditionTrue)...),
 	}
 }
 

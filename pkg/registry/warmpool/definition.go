@@ -52,8 +52,9 @@ var definition = kind.Definition[*arl.WarmPool, arl.WarmPoolSpec, arl.WarmPoolSt
 
 func initialStatus(p *arl.WarmPool) arl.WarmPoolStatus {
 	return arl.WarmPoolStatus{
-		Phase:      arl.WarmPoolPending,
-		Conditions: append(kind.Unobserved(p, arl.WarmPoolConditionReady, metav1.ConditionFalse), kind.Reconciling(p)),
+		Phase: arl.WarmPoolPending,
+		Conditions: append(kind.Unobserved(p, arl.WarmPoolConditionReady, metav1.ConditionFalse),
+			kind.Unobserved(p, arl.ConditionReconciling, metav1.ConditionTrue)...),
 	}
 }
 
