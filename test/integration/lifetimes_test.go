@@ -1,8 +1,12 @@
 package integration
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"testing"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
@@ -119,7 +123,10 @@ func TestAllocationTimeout(t *testing.T) {
 func TestAllocationTimeoutOfThePool(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.CreatePool(hostPool("pool", 0))
+	pool := hostPool("pool", 1)
+	pool.Spec.MaxPods = ptr.To(int32(1))
+	n.FillPool(pool)
+	n.CreateSandbox(sandboxOf("holder", "pool"))
 	n.CreateSandbox(sandboxOf("x", "pool"))
 	own := sandboxOf("own", "pool")
 	own.Spec.AllocationTimeoutSeconds = ptr.To(int32(3600))
@@ -127,8 +134,9 @@ func TestAllocationTimeoutOfThePool(t *testing.T) {
 	if _, err := n.Pools().Patch(t.Context(), "pool", types.MergePatchType, []byte(`{"spec":{"allocationTimeoutSeconds":1}}`), patchNow); err != nil {
 		t.Fatal(err)
 	}
-	if got := n.AwaitSandbox("x", v1alpha1.SandboxFailed).Status; got.Reason != v1alpha1.SandboxReasonAllocationTimeout {
-		t.Errorf("the sandbox is %+v, want reason AllocationTimeout", got)
+	if got := n.AwaitSandbox("x", v1alpha1.SandboxFailed).Status; got.Reason != v1alpha1.SandboxReasonAllocationTimeout ||
+		!strings.Contains(got.Message, "spec.maxPods") {
+		t.Errorf("the sandbox is %+v, want reason AllocationTimeout, and what it waited for", got)
 	}
 	n.AwaitSandbox("own", v1alpha1.SandboxPending)
 }
@@ -188,6 +196,13 @@ func TestDeletedPoolLeavesSandboxesBe(t *testing.T) {
 	}
 	n.awaitPods("no pod", func(pods map[string]types.UID) bool { return len(pods) == 0 })
 
+	eventually(t, "the pool is gone", func(ctx context.Context) error {
+		_, err := n.Pools().Get(ctx, "pool", getNow)
+		if !apierrors.IsNotFound(err) {
+			return fmt.Errorf("it is there: %v", err)
+		}
+		return nil
+	})
 	// A pool of the same name serves who waits.
 	n.CreatePool(hostPool("pool", 1))
 	n.AwaitSandbox("waits", v1alpha1.SandboxReady)

@@ -234,11 +234,14 @@ def test_keep_alive_means_what_the_api_means(client: Client, pool: str) -> None:
 
 
 def test_no_pod_in_time(client: Client, namespace: str, look: Look) -> None:
-    WarmPoolManager(namespace, client=client).create_warmpool("empty", "host", replicas=0)
-    session = SandboxSession("empty", namespace, timeout=1, client=client)
-    with pytest.raises(WaitTimeout, match=r"spec\.replicas is 0"):
-        session.create_sandbox()
-    assert look.sandboxes(namespace) == []
+    WarmPoolManager(namespace, client=client).create_warmpool("full", "host", replicas=1)
+    context = client.context
+    client.run(api.patch(context, api.pools(namespace), "full", {"spec": {"maxPods": 1}}, context.clock() + 60))
+    with SandboxSession("full", namespace, timeout=60, client=client) as holder:
+        session = SandboxSession("full", namespace, timeout=3, client=client)
+        with pytest.raises(WaitTimeout, match=r"spec\.maxPods"):
+            session.create_sandbox()
+        assert look.sandboxes(namespace) == [holder.sandbox_name]
 
 
 def test_exception_and_interrupt_leave_nothing(client: Client, pool: str, look: Look) -> None:
