@@ -215,13 +215,15 @@ func TestServeOptions(t *testing.T) {
 		"must be absolute":        {"--listen-unix", "s", "--work-dir", "a"},
 		"--listen-tls needs":      {"--listen-tls", ":0", "--tls-cert", "c"},
 		"for --listen-tls, which": {"--listen-unix", "s", "--client-ca", "c"},
+		"wrong usage":             {"--listen-unix", "s", "--probes", `{"readiness": {"unknown": 1}}`},
 	} {
 		if _, err := parseServe(args, io.Discard); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%v: got %v, want %q", args, err, name)
 		}
 	}
-	options, err := parseServe([]string{"--listen-unix", "s", "--", "sleep", "-x"}, io.Discard)
-	if err != nil || strings.Join(options.main, " ") != "sleep -x" || options.root != "/" {
+	options, err := parseServe([]string{"--listen-unix", "s", "--probes", `{"startup":{"tcpSocket":{"port":80}}}`, "--", "sleep", "-x"}, io.Discard)
+	if err != nil || strings.Join(options.main, " ") != "sleep -x" || options.root != "/" ||
+		options.probes.Startup.TCPSocket.Port != 80 {
 		t.Errorf("got %+v, %v", options, err)
 	}
 }

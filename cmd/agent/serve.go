@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -9,11 +10,13 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"arl.io/arl/pkg/agent"
+	"arl.io/arl/pkg/agent/wire"
 )
 
 // serveOptions are the flags of serve.
@@ -26,6 +29,7 @@ type serveOptions struct {
 	home       string
 	root       string
 	stopGrace  time.Duration
+	probes     *wire.Probes
 	logLevel   slog.Level
 	// main is the template's own command.
 	main []string
@@ -47,6 +51,7 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	flags.StringVar(&options.home, "home", "", "`directory` for HOME where the user cannot write in that of the image; HOME is left alone without it")
 	flags.StringVar(&options.root, "root", "/", "`directory` outside of which no file step writes")
 	flags.DurationVar(&options.stopGrace, "stop-grace", 5*time.Second, "`time` between TERM and KILL for COMMAND at shutdown")
+	flags.Func(wire.ProbesFlag, "the template's startup and readiness probes, as `JSON` of the agent's protocol", options.readProbes)
 	flags.TextVar(&options.logLevel, "log-level", slog.LevelInfo, "least `level` of messages: debug, info, warn or error")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -56,6 +61,14 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	}
 	options.main = flags.Args()
 	return options, options.validate()
+}
+
+// readProbes reads the value of the flag.
+func (o *serveOptions) readProbes(text string) error {
+	decoder := json.NewDecoder(strings.NewReader(text))
+	decoder.DisallowUnknownFields()
+	o.probes = new(wire.Probes)
+	return decoder.Decode(o.probes)
 }
 
 func (o serveOptions) validate() error {
@@ -95,6 +108,7 @@ func serve(args []string, stderr io.Writer) error {
 		Root:      options.root,
 		WorkDir:   options.workDir,
 		Main:      options.main,
+		Probes:    options.probes,
 		StopGrace: options.stopGrace,
 		Logger:    slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})),
 	})

@@ -4,13 +4,14 @@
 //
 //	process    starts commands, and stops them with all they began
 //	file       writes and patches files beneath the container's root
+//	probe      carries out the template's probes where no kubelet does
 //	output     keeps events and output within bounds
 //	execution  runs steps, each execution once
 //	wire       the protocol; package client speaks the other side
 //
-// Goroutines: Serve owns the reaper of orphans, one server for each listener
-// and one watcher of the template's command, and joins them all; executions belong to their registry. This
-// package has no lock of its own. Read server.go first, then handlers.go.
+// Goroutines: Serve owns the reaper of orphans, one server for each listener, one watcher of the
+// template's command and the prober, and joins them all; executions belong to their registry.
+// This package has no lock of its own. Read server.go first, then handlers.go.
 package agent
 
 import (
@@ -27,6 +28,7 @@ import (
 
 	"arl.io/arl/pkg/agent/execution"
 	"arl.io/arl/pkg/agent/file"
+	"arl.io/arl/pkg/agent/probe"
 	"arl.io/arl/pkg/agent/process"
 	"arl.io/arl/pkg/agent/wire"
 )
@@ -55,6 +57,8 @@ type Config struct {
 	Main []string
 	// StopGrace is the time between TERM and KILL for Main. Default 5 s.
 	StopGrace time.Duration
+	// Probes are the template's, if the agent is to carry them out.
+	Probes *wire.Probes
 	// PingInterval is the longest silence of a stream. Default 15 s.
 	PingInterval time.Duration
 	// Execution holds the limits of executions; the rest of it is filled in here.
@@ -82,6 +86,8 @@ type Server struct {
 	files      *file.Root
 	supervisor *process.Supervisor
 	executions *execution.Registry
+	// prober is nil if there are no probes.
+	prober *probe.Prober
 	// main is the template's command; it is set before the first request is served.
 	main *mainCommand
 }
@@ -107,6 +113,10 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, files.Close())
 	}
+	prober, err := newProber(config.Probes, supervisor)
+	if err != nil {
+		return nil, errors.Join(err, files.Close())
+	}
 	limits := config.Execution
 	limits.Supervisor, limits.Files, limits.Logger, limits.Env = supervisor, files, config.Logger, os.Environ()
 	return &Server{
@@ -115,8 +125,27 @@ func New(config Config) (*Server, error) {
 		instance:   rand.Text(),
 		files:      files,
 		supervisor: supervisor,
+		prober:     prober,
 		executions: execution.NewRegistry(limits),
 	}, nil
+}
+
+// newProber returns a prober, or nil if there are no probes.
+func newProber(probes *wire.Probes, supervisor *process.Supervisor) (*probe.Prober, error) {
+	if probes == nil {
+		return nil, nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return nil, fmt.Errorf("probes: %w", err)
+	}
+	prober, err := probe.New(probe.Config{
+		Probes: *probes, Supervisor: supervisor, Dir: dir, Env: execution.CommandEnv(os.Environ()),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("probes: %w", err)
+	}
+	return prober, nil
 }
 
 // Listener is where a server listens, and whether TLS is spoken there. With
@@ -137,6 +166,11 @@ func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	group.Go(func() { s.supervisor.Reap(reaping) })
 	s.main = s.startMain()
 	group.Go(s.main.watch)
+	probing, stopProbing := context.WithCancel(ctx)
+	defer stopProbing()
+	if s.prober != nil {
+		group.Go(func() { s.prober.Run(probing) })
+	}
 
 	failed := make(chan error, len(listeners))
 	servers := make([]*http.Server, 0, len(listeners))
@@ -153,6 +187,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...Listener) error {
 	case err = <-failed:
 		err = fmt.Errorf("serving: %w", err)
 	}
+	stopProbing()
 	s.shutDown(servers)
 	return errors.Join(err, s.files.Close())
 }
@@ -201,11 +236,16 @@ func (s *Server) httpServer(overTLS bool) *http.Server {
 
 // health tells how the agent is.
 func (s *Server) health() wire.Health {
-	return wire.Health{
+	health := wire.Health{
 		ProtocolVersion: wire.ProtocolVersion,
 		Version:         s.config.Version,
 		PodUID:          s.config.PodUID,
 		Used:            s.executions.Used(),
 		Main:            s.main.status(),
 	}
+	if s.prober != nil {
+		readiness := s.prober.Readiness()
+		health.Readiness = &readiness
+	}
+	return health
 }
