@@ -81,6 +81,24 @@ var poolFaults = []poolFault{
 		name: "no such command", reason: "StartFailed", words: words("command cannot be started", "no-such-program: command not found"),
 		spoil: func(pool *v1alpha1.WarmPool) { executorOf(pool).Command = []string{"no-such-program"} },
 	}, {
+		name: "a readiness probe that fails", reason: "NotReady", words: words("Readiness probe failed", "no such table"),
+		spoil: func(pool *v1alpha1.WarmPool) {
+			executorOf(pool).ReadinessProbe = &corev1.Probe{
+				ProbeHandler:  corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"sh", "-c", "echo no such table; exit 1"}}},
+				PeriodSeconds: 1,
+			}
+		},
+	}, {
+		name: "a readiness gate that nobody opens", reason: "NotReady", words: words("example.com/checked"),
+		spoil: func(pool *v1alpha1.WarmPool) {
+			pool.Spec.Template.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: "example.com/checked"}}
+		},
+	}, {
+		name: "root, where it must not be", reason: "StartFailed", words: words(`container "executor"`, "runAsNonRoot"),
+		spoil: func(pool *v1alpha1.WarmPool) {
+			pool.Spec.Template.Spec.SecurityContext = &corev1.PodSecurityContext{RunAsNonRoot: ptr.To(true)}
+		},
+	}, {
 		name: "the agent's port taken", reason: "StartFailed", words: words(":7317", "address already in use", "another container of the pod"),
 		spoil: func(pool *v1alpha1.WarmPool) {
 			pod := &pool.Spec.Template.Spec

@@ -1,14 +1,17 @@
 package manifests
 
 import (
+	"math"
 	"testing"
 
 	"github.com/spf13/pflag"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
 	"k8s.io/pod-security-admission/api"
 	"k8s.io/pod-security-admission/policy"
@@ -169,6 +172,24 @@ func TestPodsAreRestricted(t *testing.T) {
 				t.Errorf("%s: %s: %s", tt.name, result.ForbiddenReason, result.ForbiddenDetail)
 			}
 		}
+	}
+}
+
+// TestBudgetSelectsPodsInUse: idle pods may be taken. A budget that reckons with the pool's scale would
+// take the number of idle pods for that of pods in use.
+func TestBudgetSelectsPodsInUse(t *testing.T) {
+	budget := decoded[*policyv1.PodDisruptionBudget](t, kustomize(t, poolBudgetDir), "PodDisruptionBudget/arl-sandboxes-in-use").Spec
+	selector, err := metav1.LabelSelectorAsSelector(budget.Selector)
+	if err != nil {
+		t.Fatal(err)
+	}
+	idle := poolPod(t).Labels
+	used := labels.Merge(idle, labels.Set{podruntime.LabelSandbox: "box"})
+	if selector.Matches(labels.Set(idle)) || !selector.Matches(used) {
+		t.Errorf("it selects idle pods: %v, pods in use: %v", selector.Matches(labels.Set(idle)), selector.Matches(used))
+	}
+	if budget.MaxUnavailable != nil || budget.MinAvailable == nil || budget.MinAvailable.Type != intstr.Int || budget.MinAvailable.IntVal != math.MaxInt32 {
+		t.Errorf("it allows %v to be unavailable and wants %v", budget.MaxUnavailable, budget.MinAvailable)
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 const (
 	kustomizeDir   = "../../artifacts/kubernetes"
 	poolNetworkDir = kustomizeDir + "/pool-network"
+	poolBudgetDir  = kustomizeDir + "/pool-budget"
 	chartDir       = "../../artifacts/helm/arl"
 	examplesDir    = "../../artifacts/examples"
 )

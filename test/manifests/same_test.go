@@ -32,17 +32,19 @@ func TestChartLeavesTheNamespaceToHelm(t *testing.T) {
 	compare(t, want, withoutHelmLabels(t, mustRender(t, "")))
 }
 
-// TestChartHasTheNetworkOfPools compares what each namespace with pools gets.
-func TestChartHasTheNetworkOfPools(t *testing.T) {
+// TestChartHasWhatPoolsNeed compares what each namespace with pools gets.
+func TestChartHasWhatPoolsNeed(t *testing.T) {
 	without := mustRender(t, "")
 	got := mustRender(t, "poolNamespaces: [team-a, team-b]")
 	maps.DeleteFunc(got, func(key string, _ *unstructured.Unstructured) bool { return without[key] != nil })
 	want := objects{}
 	for _, namespace := range []string{"team-a", "team-b"} {
-		for _, object := range kustomize(t, poolNetworkDir) {
-			// As kubectl apply -n does.
-			object.SetNamespace(namespace)
-			want[keyOf(object)] = object
+		for _, dir := range []string{poolNetworkDir, poolBudgetDir} {
+			for _, object := range kustomize(t, dir) {
+				// As kubectl apply -n does.
+				object.SetNamespace(namespace)
+				want[keyOf(object)] = object
+			}
 		}
 	}
 	compare(t, want, withoutHelmLabels(t, got))

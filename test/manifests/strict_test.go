@@ -63,6 +63,7 @@ func TestObjectsAreWhatTheySay(t *testing.T) {
 	rendered := map[string]objects{
 		"kustomization":    kustomize(t, kustomizeDir),
 		"network of pools": kustomize(t, poolNetworkDir),
+		"budget of pools":  kustomize(t, poolBudgetDir),
 		"chart":            mustRender(t, ""),
 	}
 	for name, tt := range effects {

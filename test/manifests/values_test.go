@@ -63,6 +63,10 @@ var effects = map[string]effect{
 	"poolNamespaces": {`poolNamespaces: [a]`, map[string]any{
 		"NetworkPolicy/a/arl-pools-ingress spec.ingress.0.ports.0.port": "arl-agent",
 		"NetworkPolicy/a/arl-pools-egress spec.policyTypes.0":           "Egress",
+		"PodDisruptionBudget/a/arl-sandboxes-in-use spec.minAvailable":  float64(2147483647),
+	}},
+	"poolDisruptionBudget.enabled": {`{poolNamespaces: [a], poolDisruptionBudget: {enabled: false}}`, map[string]any{
+		"PodDisruptionBudget/a/arl-sandboxes-in-use": nil, "NetworkPolicy/a/arl-pools-egress spec.policyTypes.0": "Egress",
 	}},
 	"poolEgress.enabled": {`{poolNamespaces: [a], poolEgress: {enabled: false}}`, map[string]any{
 		"NetworkPolicy/a/arl-pools-ingress spec.policyTypes.0": "Ingress", "NetworkPolicy/a/arl-pools-egress": nil,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,9 +56,13 @@ func (c *Cluster) importPause(ctx context.Context) error {
 	})
 }
 
-// BusyboxImage is an image with busybox as its shell and its tools. Further
-// files tell it from others.
+// BusyboxImage is an image with busybox as its shell and its tools. Further files tell it from others.
 func (c *Cluster) BusyboxImage(ctx context.Context, name string, files ...archive.File) error {
+	return c.BusyboxImageAs(ctx, name, "", files...)
+}
+
+// BusyboxImageAs is BusyboxImage with a user, as USER in a Dockerfile names one.
+func (c *Cluster) BusyboxImageAs(ctx context.Context, name, user string, files ...archive.File) error {
 	busybox, err := c.busybox(ctx)
 	if err != nil {
 		return err
@@ -66,7 +71,7 @@ func (c *Cluster) BusyboxImage(ctx context.Context, name string, files ...archiv
 	if err != nil {
 		return fmt.Errorf("list the tools of busybox: %w", err)
 	}
-	files = append(files,
+	files = append(slices.Clone(files),
 		archive.File{Path: "/bin/busybox", Source: busybox, Mode: 0o755},
 		archive.File{Path: "/tmp", Mode: fs.ModeDir | fs.ModeSticky | 0o777})
 	for _, applet := range strings.Fields(applets) {
@@ -74,7 +79,7 @@ func (c *Cluster) BusyboxImage(ctx context.Context, name string, files ...archiv
 			files = append(files, archive.File{Path: "/bin/" + applet, Link: "busybox", Mode: fs.ModeSymlink | 0o777})
 		}
 	}
-	return c.BuildImage(ctx, name, archive.Image{Files: files, Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/sh"}})
+	return c.BuildImage(ctx, name, archive.Image{Files: files, User: user, Env: []string{"PATH=/bin"}, Cmd: []string{"/bin/sh"}})
 }
 
 // busybox is the path of Debian's static busybox, which is downloaded once.
