@@ -78,14 +78,14 @@ const (
 	// Starting: accepted; its agent has not answered yet. Reason and Message
 	// may say what it waits for, for instance an image.
 	Starting Phase = "Starting"
-	// Ready: its agent has answered.
+	// Ready: its agent has answered. The pod takes work unless it is Unready.
 	Ready Phase = "Ready"
 	// Failed: it did not start or has stopped and will not come back. Reason
 	// and Message say why. It is kept until deleted.
 	Failed Phase = "Failed"
 )
 
-// Reasons of a pod that is Starting or Failed.
+// Reasons of a pod that is Starting, Failed or Unready.
 const (
 	// ReasonImagePull: the image cannot be had.
 	ReasonImagePull = "ImagePullFailed"
@@ -105,6 +105,9 @@ const (
 	ReasonUnschedulable = "Unschedulable"
 	// ReasonSchedulingGated: somebody has yet to remove the pod's scheduling gates.
 	ReasonSchedulingGated = "SchedulingGated"
+	// ReasonNotReady: the template's probes or readiness gates do not let the pod take work. It is the
+	// reason of a Ready pod that is Unready.
+	ReasonNotReady = "NotReady"
 )
 
 // Pod is the observed state of a pod, a value that is never changed once given out.
@@ -116,8 +119,13 @@ type Pod struct {
 	TemplateHash string
 	WorkDir      string
 	Phase        Phase
-	Reason       string
-	Message      string
+	// Unready says of a Ready pod that its probes or readiness gates do not let it take work at present:
+	// it is not to be given to a sandbox. It may change at any time. A sandbox that has the pod keeps it.
+	Unready bool
+	// Reason and Message say what the pod waits for or why it is Failed. A Ready pod that is Unready has
+	// a Message, and ReasonNotReady unless this may just be its start.
+	Reason  string
+	Message string
 	// IP is empty for a pod without a routable address.
 	IP        string
 	NodeName  string

@@ -166,9 +166,9 @@ func (r *Runtime) greeted(ctx context.Context, p *pod, agent *client.Client) boo
 	}
 	p.stop, p.client = nil, agent
 	to := p.pod
-	to.Phase, to.Reason, to.Message = podruntime.Ready, "", ""
-	r.changeLocked(p, to)
-	klog.FromContext(ctx).V(2).Info("Pod is ready", "after", r.config.Clock.Since(p.since))
+	to.Phase = podruntime.Ready
+	r.changeLocked(p, p.fitness(to))
+	klog.FromContext(ctx).V(2).Info("The agent answers", "after", r.config.Clock.Since(p.since), "notReady", p.status.NotReady)
 	return true
 }
 

@@ -8,11 +8,12 @@
 //
 // # Readiness
 //
-// A pod is Ready once its agent has answered. It is asked from the moment at which its
-// address and its key are known, with a growing pause, and at once when its
-// node says that the container runs. No probe is defined. A pod that was Ready is asked once
-// more if the cluster says it is not although its containers are: that is how a
-// node that was lost shows, and pods on a node of which only the kubelet stands still go on.
+// A pod is Ready once its agent has answered. The agent is asked from the moment at which its address
+// and its key are known, with a growing pause, and at once when the node says that the container runs.
+// A pod that has probes or readiness gates is Unready besides, until its Ready condition is True and
+// whenever it is not; the server defines no probe itself. A Ready pod is asked once more if the cluster
+// says it is not ready although its containers are: that is how a lost node shows, and pods on a node
+// of which only the kubelet stands still go on.
 //
 // # Trust
 //

@@ -28,9 +28,12 @@ const (
 	maxEvents      = 100
 )
 
-// warning is what a node says about a pod that it does not get prepared.
+// warning is what a node says about a pod that it does not get prepared, or ready.
 type warning struct {
-	// since is when the pod was first seen to be unprepared; zero if it is not.
+	// reason is podruntime.ReasonStart while the pod is unprepared, podruntime.ReasonNotReady while it
+	// is not ready, else empty.
+	reason string
+	// since is when the pod was first seen so.
 	since time.Time
 	// asked is when the events were last looked at.
 	asked time.Time
@@ -38,26 +41,34 @@ type warning struct {
 	message string
 }
 
-// follow notes whether the pod is unprepared.
-func (w *warning) follow(unprepared bool, now time.Time) {
+// waitsFor returns the reason of a warning about a pod in this state, or "".
+func waitsFor(status phase.State) string {
 	switch {
-	case !unprepared:
-		*w = warning{}
-	case w.since.IsZero():
-		w.since = now
+	case status.Unprepared:
+		return podruntime.ReasonStart
+	case status.Running && status.NotReady != "":
+		return podruntime.ReasonNotReady
+	}
+	return ""
+}
+
+// follow records what the pod waits for.
+func (w *warning) follow(reason string, now time.Time) {
+	if reason != w.reason {
+		*w = warning{reason: reason, since: now}
 	}
 }
 
-// over returns reason and message of a pod that is Starting.
-func (w *warning) over(status phase.State) (reason, message string) {
+// over returns reason and message of a pod, given those of its status.
+func (w *warning) over(reason, message string) (string, string) {
 	if w.message != "" {
-		return podruntime.ReasonStart, w.message
+		return w.reason, w.message
 	}
-	return status.Reason, status.Message
+	return reason, message
 }
 
-// explain says of pods that their nodes have not prepared for a while what
-// keeps the nodes from it. One pod speaks for all of its pool.
+// explain finds out why nodes have not got pods prepared or ready for a while. One pod speaks for all
+// of its pool.
 func (r *Runtime) explain(ctx context.Context) {
 	for _, p := range r.stuck() {
 		message, err := r.lastWarning(ctx, p)
@@ -66,45 +77,61 @@ func (r *Runtime) explain(ctx context.Context) {
 		}
 		if err != nil {
 			klog.FromContext(ctx).V(2).Info("The events of a pod could not be read", "pod", klog.KRef(p.Namespace, p.Name), "err", err)
-			message = fmt.Sprintf("node %q has not set up volumes and network of the pod for %v; `kubectl describe pod -n %s %s` shows its events, which the server could not read",
-				p.NodeName, preparingTimeout, p.Namespace, p.Name)
+			message = fmt.Sprintf("%s for %v; `kubectl describe pod -n %s %s` shows its events, which the server could not read",
+				p.state(), preparingTimeout, p.Namespace, p.Name)
 		}
 		r.warn(p, message)
 	}
 }
 
-// stuck returns, of each pool, the pod that has been unprepared for longest,
-// if that is too long and its events have not been looked at lately.
-func (r *Runtime) stuck() []podruntime.Pod {
+// stuckPod is a pod that its node does not get prepared or ready.
+type stuckPod struct {
+	podruntime.Pod
+	warning
+	// notReady is what the pod's own status says.
+	notReady string
+}
+
+// state says what is the case with the pod.
+func (p stuckPod) state() string {
+	if p.warning.reason == podruntime.ReasonNotReady {
+		return p.notReady
+	}
+	return fmt.Sprintf("node %q has not set up volumes and network of the pod", p.NodeName)
+}
+
+// stuck returns, of each pool, the pod that has waited for its node for longest, if that is too long
+// and its events have not been looked at lately.
+func (r *Runtime) stuck() []stuckPod {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	longest := map[types.UID]*pod{}
 	for _, p := range r.pods {
-		if !p.unpreparedLocked() {
+		if !p.stuckLocked() {
 			continue
 		}
 		if other := longest[p.pod.PoolUID]; other == nil || p.stuck.since.Before(other.stuck.since) {
 			longest[p.pod.PoolUID] = p
 		}
 	}
-	var due []podruntime.Pod
+	var due []stuckPod
 	now := r.config.Clock.Now()
 	for _, p := range longest {
 		if now.Sub(p.stuck.since) >= preparingTimeout && now.Sub(p.stuck.asked) >= explainInterval {
 			p.stuck.asked = now
-			due = append(due, p.pod)
+			due = append(due, stuckPod{p.pod, p.stuck, p.status.NotReady})
 		}
 	}
 	return due
 }
 
-// unpreparedLocked says that a pod which is wanted waits for its node.
-func (p *pod) unpreparedLocked() bool {
-	return !p.stuck.since.IsZero() && !p.deleting && p.pod.Phase == podruntime.Starting
+// stuckLocked says that a pod which is wanted waits for its node.
+func (p *pod) stuckLocked() bool {
+	return p.stuck.reason != "" && !p.deleting && p.pod.Phase != podruntime.Failed
 }
 
 // lastWarning returns the latest warning in a pod's events, or nothing if there is none.
-func (r *Runtime) lastWarning(ctx context.Context, p podruntime.Pod) (string, error) {
+func (r *Runtime) lastWarning(ctx context.Context, p stuckPod) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
 	defer cancel()
 	events, err := r.config.Client.CoreV1().Events(p.Namespace).List(ctx, metav1.ListOptions{
@@ -120,8 +147,13 @@ func (r *Runtime) lastWarning(ctx context.Context, p podruntime.Pod) (string, er
 			last = event
 		}
 	}
-	if last == nil {
+	switch notReady := p.warning.reason == podruntime.ReasonNotReady; {
+	case last == nil && notReady:
+		return p.notReady, nil
+	case last == nil:
 		return "", nil
+	case notReady:
+		return fmt.Sprintf("%s: %s", last.Reason, last.Message), nil
 	}
 	return fmt.Sprintf("node %q cannot set up the pod: %s: %s", p.NodeName, last.Reason, last.Message), nil
 }
@@ -138,17 +170,21 @@ func lastSeen(event *corev1.Event) time.Time {
 	return latest
 }
 
-// warn tells of a pod that is still unprepared what keeps it so.
-func (r *Runtime) warn(of podruntime.Pod, message string) {
+// warn records what keeps a pod waiting, if it still waits for the same.
+func (r *Runtime) warn(of stuckPod, message string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p := r.pods[of.Key]
-	if p == nil || p.pod.UID != of.UID || !p.unpreparedLocked() {
+	if p == nil || p.pod.UID != of.UID || !p.stuckLocked() || p.stuck.reason != of.warning.reason {
 		return
 	}
 	p.stuck.message = message
 	to := p.pod
-	to.Reason, to.Message = p.stuck.over(p.status)
+	if to.Phase == podruntime.Ready {
+		to = p.fitness(to)
+	} else {
+		to.Reason, to.Message = p.stuck.over(p.status.Reason, p.status.Message)
+	}
 	if to != p.pod {
 		r.changeLocked(p, to)
 	}

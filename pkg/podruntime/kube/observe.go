@@ -115,7 +115,7 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 	}
 	p.status = status
 	r.learnWorkDirLocked(p.pod, status)
-	p.stuck.follow(status.Unprepared, r.config.Clock.Now())
+	p.stuck.follow(waitsFor(status), r.config.Clock.Now())
 	if status.Running && !ran {
 		p.runsSince = r.config.Clock.Now()
 	}
@@ -132,6 +132,9 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 		p.pod = to
 		r.failLocked(p, reason, status.Message)
 	case p.pod.Phase == podruntime.Ready:
+		if to = p.fitness(p.pod); to != p.pod {
+			r.changeLocked(p, to)
+		}
 		switch {
 		case p.stop != nil:
 			p.nudgeLocked()
@@ -139,7 +142,7 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 			r.askLocked(p, r.recheck)
 		}
 	default:
-		to.Reason, to.Message = p.stuck.over(status)
+		to.Reason, to.Message = p.stuck.over(status.Reason, status.Message)
 		if first || to != p.pod {
 			r.changeLocked(p, to)
 		}

@@ -18,8 +18,10 @@ type pod struct {
 	// since is when the pod was created or adopted; runsSince when its container was
 	// first seen to run, or zero.
 	since, runsSince time.Time
-	// stuck is what the node was found to say about a pod that it does not get prepared.
+	// stuck is what the node was found to say about a pod that it does not get prepared or ready.
 	stuck warning
+	// wasFit says that the pod has been Ready and not Unready.
+	wasFit bool
 	// sandbox is the name that the pod's label is known to have.
 	sandbox string
 	// seen says that the informer has told of the pod, so it will tell of its end.
@@ -69,6 +71,21 @@ func (r *Runtime) changeLocked(p *pod, to podruntime.Pod) {
 	r.tellLocked(podruntime.Event{Pod: to})
 }
 
+// fitness returns a pod that is Ready with what the cluster says of its probes and gates.
+func (p *pod) fitness(ready podruntime.Pod) podruntime.Pod {
+	ready.Unready = p.status.NotReady != ""
+	if !ready.Unready {
+		p.wasFit = true
+		ready.Reason, ready.Message = "", ""
+		return ready
+	}
+	ready.Reason, ready.Message = p.stuck.over("", p.status.NotReady)
+	if p.wasFit {
+		ready.Reason = podruntime.ReasonNotReady
+	}
+	return ready
+}
+
 // failLocked makes a pod Failed for good.
 func (r *Runtime) failLocked(p *pod, reason, message string) {
 	if p.pod.Phase == podruntime.Starting {
@@ -76,7 +93,7 @@ func (r *Runtime) failLocked(p *pod, reason, message string) {
 	}
 	p.disconnectLocked()
 	to := p.pod
-	to.Phase, to.Reason, to.Message = podruntime.Failed, reason, message
+	to.Phase, to.Unready, to.Reason, to.Message = podruntime.Failed, false, reason, message
 	r.changeLocked(p, to)
 }
 

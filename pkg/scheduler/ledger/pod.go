@@ -13,7 +13,8 @@ import (
 type podState int
 
 const (
-	// starting: ordered, and not ready yet, or not known to be unused yet.
+	// starting: ordered, and not ready yet, or not known to be unused yet; or kept from taking work by
+	// its probes or readiness gates.
 	starting podState = iota
 	// idle: ready, and nobody's.
 	idle
@@ -93,9 +94,11 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 	switch {
 	case seen.Phase == podruntime.Failed:
 		l.failLocked(p)
-	case seen.Phase == podruntime.Ready && p.state == starting && p.adopted:
+	case seen.Unready && p.state == idle:
+		l.moveLocked(p, starting)
+	case fit(seen) && p.state == starting && p.adopted:
 		l.config.Listener.PodUnproven(p.Key, p.UID)
-	case seen.Phase == podruntime.Ready && p.state == starting:
+	case fit(seen) && p.state == starting:
 		p.book.started()
 		l.shelveLocked(p)
 	case p.state == starting && (seen.Reason != reason || (reason != "" && seen.Message != message)):
@@ -104,6 +107,9 @@ func (l *Ledger) updateLocked(p *pod, seen podruntime.Pod) {
 		l.config.Listener.PoolChanged(p.book.key)
 	}
 }
+
+// fit says that a pod can be given to a sandbox, as far as the runtime can say.
+func fit(p podruntime.Pod) bool { return p.Phase == podruntime.Ready && !p.Unready }
 
 // Prove tells what the agent of an unproven pod says: whether anything ever ran
 // in it. A pod that was used is let go, unless it is somebody's by now.
@@ -115,7 +121,7 @@ func (l *Ledger) Prove(key podruntime.Key, uid types.UID, used bool) {
 	case p == nil || p.UID != uid || p.state != starting || p.Phase != podruntime.Ready:
 	case used:
 		l.leaveLocked(p)
-	default:
+	case !p.Unready: // else it is asked again once it is ready
 		if !p.foundReady {
 			p.book.started()
 		}
@@ -167,11 +173,16 @@ func (l *Ledger) Gone(key podruntime.Key, uid types.UID) {
 	}
 }
 
-// shelveLocked makes a pod idle and gives it to who waits.
+// shelveLocked makes a pod idle and gives it to who waits; or has it wait, too, if its probes do not
+// let it take work.
 func (l *Ledger) shelveLocked(p *pod) {
-	l.moveLocked(p, idle)
-	if p.counted && p.TemplateHash == p.book.hash {
-		p.book.proven = true
+	if p.Unready {
+		l.moveLocked(p, starting)
+	} else {
+		l.moveLocked(p, idle)
+		if p.counted && p.TemplateHash == p.book.hash {
+			p.book.proven = true
+		}
 	}
 	l.orphanLocked(p)
 	l.matchLocked(p.book)

@@ -117,6 +117,16 @@ func (r *Runtime) Pod(name string) *Pod {
 // Ready makes a pod ready.
 func (r *Runtime) Ready(name string) { r.set(name, podruntime.Ready, "", "") }
 
+// SetUnready changes whether a ready pod's probes let it take work.
+func (r *Runtime) SetUnready(name string, unready bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if p := r.pods[podruntime.Key{Namespace: Namespace, Name: name}]; p != nil {
+		p.Unready = unready
+		r.tellLocked(podruntime.Event{Pod: p.Pod})
+	}
+}
+
 // Fail makes a pod fail.
 func (r *Runtime) Fail(name, reason, message string) { r.set(name, podruntime.Failed, reason, message) }
 

@@ -39,6 +39,10 @@ type State struct {
 	// Unprepared says that the node has yet to set up the pod's volumes and
 	// network. What keeps it from that, it writes into events and not into the status.
 	Unprepared bool
+	// NotReady says why the pod may take no work although its agent answers: its Ready condition is not
+	// True. It is empty if the pod has neither probes nor readiness gates: then the agent's answer says
+	// all that the condition would, and says it up to a second earlier.
+	NotReady string
 	// Doubtful says that all containers are said to be ready, and the pod not to be
 	// all the same: as a rule its node has not been heard of for a while.
 	Doubtful bool
@@ -77,7 +81,8 @@ func Assess(pod *corev1.Pod) State {
 	}
 	state.OwnWorkDir = ownWorkDir(pod, state.Running)
 	state.Unprepared = pod.Spec.NodeName != "" && is(pod, corev1.PodReadyToStartContainers, corev1.ConditionFalse)
-	state.Doubtful = state.Running && is(pod, corev1.ContainersReady, corev1.ConditionTrue) && is(pod, corev1.PodReady, corev1.ConditionFalse)
+	state.NotReady = notReady(pod)
+	state.Doubtful = doubtful(pod, state.Running)
 	for _, judge := range []func(*corev1.Pod, *corev1.ContainerStatus) *verdict{
 		deleted, ended, executorEnded, waiting, unscheduled, preparing,
 	} {
@@ -111,6 +116,35 @@ func condition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodConditi
 func is(pod *corev1.Pod, kind corev1.PodConditionType, status corev1.ConditionStatus) bool {
 	c := condition(pod, kind)
 	return c != nil && c.Status == status
+}
+
+// readinessGatesNotReady is the kubelet's reason for a Ready condition that waits for gates alone.
+const readinessGatesNotReady = "ReadinessGatesNotReady"
+
+// notReady reads State.NotReady.
+func notReady(pod *corev1.Pod) string {
+	if !gated(pod) || is(pod, corev1.PodReady, corev1.ConditionTrue) {
+		return ""
+	}
+	ready := condition(pod, corev1.PodReady)
+	if ready == nil {
+		return "waiting for the pod's Ready condition"
+	}
+	return say("the pod's Ready condition is %s: %s: %s", ready.Status, ready.Reason, ready.Message)
+}
+
+// gated says that the pod has probes or gates by which its node finds out whether it is ready.
+func gated(pod *corev1.Pod) bool {
+	probed := func(c corev1.Container) bool { return c.ReadinessProbe != nil || c.StartupProbe != nil }
+	return len(pod.Spec.ReadinessGates) > 0 || slices.ContainsFunc(pod.Spec.Containers, probed) ||
+		slices.ContainsFunc(pod.Spec.InitContainers, probed)
+}
+
+// doubtful reads State.Doubtful.
+func doubtful(pod *corev1.Pod, running bool) bool {
+	ready := condition(pod, corev1.PodReady)
+	return running && is(pod, corev1.ContainersReady, corev1.ConditionTrue) &&
+		ready != nil && ready.Status == corev1.ConditionFalse && ready.Reason != readinessGatesNotReady
 }
 
 // agentKey returns what the setup container has told.

@@ -174,6 +174,11 @@ func TestAssessReadsTheStatus(t *testing.T) {
 	if Assess(podOf(runs, busy)).Doubtful {
 		t.Error("a pod whose own probe fails is doubted")
 	}
+	gate := conditions(corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue},
+		corev1.PodCondition{Type: corev1.PodReady, Status: corev1.ConditionFalse, Reason: "ReadinessGatesNotReady"})
+	if Assess(podOf(runs, gate)).Doubtful {
+		t.Error("a pod that waits for its readiness gates is doubted")
+	}
 }
 
 // TestOwnWorkDir reads what the init container for the work directory has reported.

@@ -1,6 +1,8 @@
 package phase
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -22,7 +24,10 @@ func Trim(obj any) (any, error) {
 			Labels:      only(pod.Labels, podruntime.LabelPool, podruntime.LabelPoolUID, podruntime.LabelTemplateHash, podruntime.LabelSandbox),
 			Annotations: only(pod.Annotations, podspec.AnnotationContainer, podspec.AnnotationWorkDir),
 		},
-		Spec:   corev1.PodSpec{NodeName: pod.Spec.NodeName, Containers: outlines(pod.Spec.Containers)},
+		Spec: corev1.PodSpec{
+			NodeName: pod.Spec.NodeName, ReadinessGates: pod.Spec.ReadinessGates,
+			Containers: outlines(pod.Spec.Containers), InitContainers: probedOnes(pod.Spec.InitContainers),
+		},
 		Status: pod.Status,
 	}, nil
 }
@@ -37,11 +42,25 @@ func only(all map[string]string, keys ...string) map[string]string {
 	return kept
 }
 
-// outlines keeps of containers who they are and where they listen.
+// outlines keeps of containers who they are, where they listen and whether they are probed.
 func outlines(containers []corev1.Container) []corev1.Container {
 	kept := make([]corev1.Container, len(containers))
 	for i := range containers {
 		kept[i].Name, kept[i].Ports = containers[i].Name, containers[i].Ports
+		kept[i].ReadinessProbe, kept[i].StartupProbe = outline(containers[i].ReadinessProbe), outline(containers[i].StartupProbe)
 	}
 	return kept
+}
+
+// outline keeps of a probe that there is one.
+func outline(probe *corev1.Probe) *corev1.Probe {
+	if probe == nil {
+		return nil
+	}
+	return &corev1.Probe{}
+}
+
+// probedOnes are the init containers that run beside the others and are probed.
+func probedOnes(containers []corev1.Container) []corev1.Container {
+	return slices.DeleteFunc(outlines(containers), func(c corev1.Container) bool { return c.ReadinessProbe == nil && c.StartupProbe == nil })
 }
