@@ -31,7 +31,7 @@ type pod struct {
 	// claim is set while the pod is taken.
 	claim *claim
 	book  *book
-	// adopted says that this ledger did not order the pod itself; foundReady, that it was ready when it
+	// adopted says that this ledger did not order the pod itself; foundReady, that it was fit when it
 	// was first seen.
 	adopted, foundReady bool
 	// counted says that the book counts the pod; element is its place on a shelf.
@@ -67,7 +67,7 @@ func (l *Ledger) Observe(event podruntime.Event) {
 // adoptLocked enters a pod that the ledger did not order itself.
 func (l *Ledger) adoptLocked(seen podruntime.Pod) *pod {
 	b := l.bookLocked(types.NamespacedName{Namespace: seen.Namespace, Name: seen.Pool})
-	p := &pod{Pod: seen, state: starting, book: b, adopted: true, foundReady: seen.Phase == podruntime.Ready}
+	p := &pod{Pod: seen, state: starting, book: b, adopted: true, foundReady: fit(seen)}
 	// Its phase is told by the update that follows.
 	p.Phase = podruntime.Starting
 	l.pods[seen.Key] = p
