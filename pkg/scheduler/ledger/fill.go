@@ -171,6 +171,7 @@ func (l *Ledger) stopLocked(b *book, order plan.Order) {
 // StartFailed tells that a pod that Fill ordered was not created, and why. The
 // pool backs off, for the given time at least within its bounds.
 func (l *Ledger) StartFailed(key podruntime.Key, reason, message string, atLeast time.Duration) {
+	message = bounded(message)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p, ok := l.pods[key]

@@ -44,6 +44,7 @@ func (l *Ledger) Observe(event podruntime.Event) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	seen := event.Pod
+	seen.Message = bounded(seen.Message)
 	p := l.pods[seen.Key]
 	if p != nil && p.UID != "" && p.UID != seen.UID {
 		if event.Deleted {

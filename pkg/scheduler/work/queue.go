@@ -1,6 +1,7 @@
 // Package work runs loops over keyed queues: a key that is added again before
 // it was worked on is worked on once, a key is never worked on twice at the same time, and
-// one that fails comes back later, each time a longer while later.
+// one that fails comes back later, each time a longer while later. One that the server refuses for
+// good does not come back by itself: the log has the error, and a change of the object adds it again.
 //
 // It puts client-go's queue and back-off together with the scheduler's own timers, so that a
 // queue costs no goroutine before it is run and leaves none behind.
@@ -11,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/klog/v2"
 
@@ -82,7 +84,17 @@ func (q *Queue[K]) one(ctx context.Context, key K, do func(context.Context, K) e
 		q.backoff.Forget(key)
 		return
 	}
+	if refused(err) {
+		q.backoff.Forget(key)
+		klog.FromContext(ctx).Error(err, "Not done, and not tried again until the object changes: the server refuses it as it stands", "queue", q.name, "key", key)
+		return
+	}
 	wait := q.backoff.When(key)
 	klog.FromContext(ctx).Error(err, "Not done, trying again", "queue", q.name, "key", key, "wait", wait)
 	q.timers.After(retryKey[K]{q, key}, wait, func() { q.Add(key) })
+}
+
+// refused says whether the server will refuse the same request however often it is made.
+func refused(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsRequestEntityTooLargeError(err)
 }

@@ -3,12 +3,15 @@ package work
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	testingclock "k8s.io/utils/clock/testing"
 
 	"arl.io/arl/pkg/scheduler/timer"
@@ -78,4 +81,39 @@ func TestNothingIsBegunAfterTheEnd(t *testing.T) {
 		t.Error("worked on a key after the end")
 		return nil
 	})
+}
+
+// TestAKeyThatIsRefusedDoesNotComeBack has the server refuse a request as it stands.
+func TestAKeyThatIsRefusedDoesNotComeBack(t *testing.T) {
+	timers := timer.New(testingclock.NewFakeClock(time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)))
+	q := NewQueue[string]("letters", timers)
+	refusals := map[string]error{
+		"invalid":   apierrors.NewInvalid(schema.GroupKind{Kind: "Sandbox"}, "a", nil),
+		"too large": apierrors.NewRequestEntityTooLargeError("limit is 3145728"),
+		"bad":       apierrors.NewBadRequest("no"),
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var group sync.WaitGroup
+	worked := make(chan string, len(refusals))
+	group.Go(func() {
+		q.Run(ctx, 1, func(_ context.Context, key string) error {
+			worked <- key
+			if key == "" {
+				return nil
+			}
+			return fmt.Errorf("write the status: %w", refusals[key])
+		})
+	})
+	for key := range refusals {
+		q.Add(key)
+		<-worked
+	}
+	// A key that is added after that is worked on when those before it are done with.
+	q.Add("")
+	<-worked
+	cancel()
+	group.Wait()
+	if n := timers.Len(); n != 0 {
+		t.Errorf("%d keys come back", n)
+	}
 }
