@@ -241,6 +241,7 @@ func (s *Server) health() wire.Health {
 		Version:         s.config.Version,
 		PodUID:          s.config.PodUID,
 		Used:            s.executions.Used(),
+		Running:         s.executions.Running(),
 		Main:            s.main.status(),
 	}
 	if s.prober != nil {

@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -184,6 +185,23 @@ func (r *Registry) Used() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return len(r.known) > 0 || len(r.forgotten.set) > 0
+}
+
+// Running returns the IDs of the executions that have not ended, in order.
+func (r *Registry) Running() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.running == 0 {
+		return nil
+	}
+	ids := make([]string, 0, r.running)
+	for id, each := range r.known {
+		if each.place == nil {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // Close cancels what runs, waits for it to end, and refuses everything new.

@@ -53,6 +53,8 @@ type Health struct {
 	// Used says that the agent has begun an execution, however long ago: the
 	// pod is not as its template made it any more.
 	Used bool `json:"used,omitempty"`
+	// Running are the IDs of the executions that have not ended, at most as many as may run at a time.
+	Running []string `json:"running,omitempty"`
 	// Main is set if the template has a command of its own.
 	Main *MainStatus `json:"main,omitempty"`
 	// Readiness is what the template's probes found. Nil if the agent was given

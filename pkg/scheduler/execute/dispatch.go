@@ -64,6 +64,9 @@ func (e *Executor) startableLocked(b *box) bool {
 		return false
 	}
 	first, _ := b.pending.Min()
+	if b.holds(first) {
+		return false
+	}
 	return !e.config.Clock.Now().Before(first.notBefore)
 }
 
@@ -103,6 +106,17 @@ type execID struct {
 	traceID string
 }
 
+// podOf returns the ID of no execution yet, in the pod of a sandbox.
+func podOf(sandbox *v1alpha1.Sandbox) execID {
+	return execID{
+		pod:    podruntime.Key{Namespace: sandbox.Namespace, Name: sandbox.Status.PodName},
+		podUID: sandbox.Status.PodUID,
+	}
+}
+
+// executionID names the attempt that a task is at.
+func executionID(t *entry) string { return fmt.Sprintf("%s-%d", t.uid, t.attempt) }
+
 // poke wakes follow. It never blocks.
 func (x *execution) poke() {
 	select {
@@ -114,14 +128,11 @@ func (x *execution) poke() {
 // startLocked hands a task, which is out of its queue already, to Run.
 func (e *Executor) startLocked(t *entry) {
 	sandbox := t.box.sandbox
+	id := podOf(sandbox)
+	id.id, id.traceID = executionID(t), t.task.Spec.TraceID
 	x := &execution{
-		entry: t,
-		id: execID{
-			pod:     podruntime.Key{Namespace: sandbox.Namespace, Name: sandbox.Status.PodName},
-			podUID:  sandbox.Status.PodUID,
-			id:      fmt.Sprintf("%s-%d", t.uid, t.attempt),
-			traceID: t.task.Spec.TraceID,
-		},
+		entry:     t,
+		id:        id,
 		sandbox:   sandbox,
 		task:      t.task,
 		attempt:   t.attempt,

@@ -85,6 +85,7 @@ type Executor struct {
 	cleanups *work.Queue[types.NamespacedName]
 	expired  *work.Queue[types.NamespacedName]
 	forgets  *work.Queue[execID]
+	audits   *work.Queue[types.NamespacedName]
 
 	mu      sync.Mutex
 	started bool
@@ -112,6 +113,7 @@ func New(config Config) *Executor {
 		cleanups: work.NewQueue[types.NamespacedName]("sandboxes of tasks", config.Timers),
 		expired:  work.NewQueue[types.NamespacedName]("expired tasks", config.Timers),
 		forgets:  work.NewQueue[execID]("executions to forget", config.Timers),
+		audits:   work.NewQueue[types.NamespacedName]("sandboxes of before the start", config.Timers),
 		boxes:    map[types.NamespacedName]*box{},
 		tasks:    map[types.UID]*entry{},
 		uses:     map[types.UID]*podUse{},
@@ -126,16 +128,31 @@ func (e *Executor) Start() {
 	defer e.mu.Unlock()
 	e.started = true
 	for _, b := range e.boxes {
+		e.auditLocked(b)
 		e.dispatchLocked(b)
 		e.tidyLocked(b)
 	}
-	for _, t := range e.tasks {
-		// What may have run before was first in its queue, and has been taken
-		// up by now. The rest wait as if they were new.
-		if t.stage == pending && !t.box.queued {
-			t.restored = false
-			e.awaitLocked(t)
+	for _, b := range e.boxes {
+		if b.audit.sandbox == "" {
+			e.renewLocked(b)
 		}
+	}
+}
+
+// renewLocked has the tasks of a sandbox that were there when the server started wait as if they
+// were new. What may have run before was first in its queue, and has been taken up by now.
+func (e *Executor) renewLocked(b *box) {
+	if b.queued {
+		return
+	}
+	var waiting []*entry
+	b.pending.Ascend(func(t *entry) bool {
+		waiting = append(waiting, t)
+		return true
+	})
+	for _, t := range waiting {
+		t.restored = false
+		e.awaitLocked(t)
 	}
 }
 
@@ -151,6 +168,7 @@ func (e *Executor) Run(ctx context.Context) {
 	rooms.Go(func() { e.cleanups.Run(ctx, deleteWorkers, e.cleanUp) })
 	rooms.Go(func() { e.expired.Run(ctx, deleteWorkers, e.expire) })
 	rooms.Go(func() { e.forgets.Run(ctx, forgetWorkers, e.forget) })
+	rooms.Go(func() { e.audits.Run(ctx, auditWorkers, e.audit) })
 	for ctx.Err() == nil {
 		select {
 		case <-ctx.Done():
@@ -189,6 +207,8 @@ type box struct {
 	// condemned is the UID of the sandbox if something may run in it that nobody can account for: it
 	// gets no other task, and is about to fail.
 	condemned types.UID
+	// audit says whether the sandbox has still to be asked for steps of before the start.
+	audit audited
 	// queued says that the box is among Executor.ready.
 	queued bool
 }

@@ -179,7 +179,7 @@ func (a *Agent) RoundTrip(request *http.Request) (*http.Response, error) {
 	id, verb, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/v1/executions/"), "/")
 	switch {
 	case request.URL.Path == "/v1/health":
-		return a.answerLocked(http.StatusOK, wire.Health{Used: len(a.began) > 0}), nil
+		return a.answerLocked(http.StatusOK, wire.Health{Used: len(a.began) > 0, Running: a.runningLocked()}), nil
 	case request.Method == http.MethodPost && request.URL.Path == "/v1/executions":
 		return a.postLocked(request.Context(), body), nil
 	}
@@ -201,6 +201,18 @@ func (a *Agent) RoundTrip(request *http.Request) (*http.Response, error) {
 	default:
 		return a.streamLocked(request.Context(), known), nil
 	}
+}
+
+// runningLocked returns the IDs of the executions that have not ended.
+func (a *Agent) runningLocked() (ids []string) {
+	for id, each := range a.known {
+		select {
+		case <-each.done:
+		default:
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 func (a *Agent) postLocked(ctx context.Context, body []byte) *http.Response {
