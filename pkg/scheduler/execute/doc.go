@@ -47,7 +47,25 @@
 // sandbox was there, and the task gets another one.
 //
 // Within one life of the server the same holds if the connection breaks: once a
-// post may have reached the agent, the execution is only attached to.
+// post may have reached the agent, the execution is only attached to. If the agent's process that
+// was asked says that it does not know the ID, it is asked again: a request that is still on its way
+// joins that one.
+//
+// # Nothing beside steps that may run
+//
+// A sandbox in which steps may run that no task accounts for gets no other task:
+//
+//   - An agent that does not end the steps in time (follow): the sandbox is failed, and its pod
+//     is deleted.
+//   - A task that went while the server was down (audit): its steps are stopped first.
+//
+// When a sandbox ends, its running steps get their grace (given, settled). Its pod is held for
+// that long: the pool's reaper asks Hold before it deletes one.
+//
+// # What is kept
+//
+// Of a task whose steps are large the index has the outline (trim); whoever needs the rest reads it.
+// Of a finished one it has the end and the size (finishedTasks).
 //
 // # Order
 //
@@ -58,5 +76,5 @@
 // the like while they wait may then change places with each other. The
 // scheduler's own notes keep the order.
 //
-// Read executor.go first, then observe.go, dispatch.go, follow.go and conclude.go.
+// Read executor.go first, then observe.go, dispatch.go, follow.go, conclude.go and verdict.go.
 package execute
