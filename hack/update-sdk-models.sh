@@ -29,5 +29,7 @@ assert count == 1, count
 source = source.replace(", RootModel", "")
 # A text with a default is never None, which JSON Schema cannot say of a field that may be left out.
 source = source.replace('str | None = ""', 'str = ""')
+# Bytes need not be text.
+source = source.replace("Base64Str", "Base64Bytes")
 open(sys.argv[2], "w").write(source)
 PYTHON

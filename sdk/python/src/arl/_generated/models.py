@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
-from pydantic import AwareDatetime, Base64Str, Field
+from pydantic import AwareDatetime, Base64Bytes, Field
 from arl._model import Model
 
 
@@ -279,7 +279,7 @@ class TaskStream(Model):
     """
     bytes is how many bytes all steps wrote, whether they were kept or not.
     """
-    data: Base64Str | None = None
+    data: Base64Bytes | None = None
     """
     data is what was kept, byte for byte, base64 in JSON. Set only if that is not valid UTF-8: the text in status.stdout or status.stderr then shows U+FFFD in place of the bytes that are not.
     """
