@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -69,7 +70,8 @@ func (p *Pools) Create(ctx context.Context, pool *v1alpha1.WarmPool) (*v1alpha1.
 }
 
 // WaitReady returns a pool once as many of its pods as wanted are idle and
-// ready. If they cannot be started, it returns a *PoolFailedError with the
+// ready, all of them made from its present template: its conditions Filled and
+// Updated are True. If they cannot be started, it returns a *PoolFailedError with the
 // reason: at once if the image cannot be had or the template cannot work, after
 // a minute if the reason may pass by itself. A pod that only waits for room is
 // waited for. If there is no such pool, the error is a *PoolNotFoundError. When
@@ -78,8 +80,7 @@ func (p *Pools) WaitReady(ctx context.Context, name string) (*v1alpha1.WarmPool,
 	var last *v1alpha1.WarmPool
 	err := p.watch(ctx, name, func(pool *v1alpha1.WarmPool) (over bool, failure *PoolFailedError) {
 		last = pool
-		ready := condition(pool, v1alpha1.WarmPoolConditionReady)
-		return ready != nil && ready.Status == metav1.ConditionTrue, poolFailure(pool)
+		return isFilled(pool), poolFailure(pool)
 	})
 	switch {
 	case err == nil:
@@ -90,18 +91,30 @@ func (p *Pools) WaitReady(ctx context.Context, name string) (*v1alpha1.WarmPool,
 	return nil, err
 }
 
+// waitedFor are the conditions that a pool has all of when it is as its spec wants it.
+var waitedFor = []string{v1alpha1.WarmPoolConditionFilled, v1alpha1.WarmPoolConditionUpdated}
+
+// isFilled says whether all pods are there that are wanted, and all of the present template.
+func isFilled(pool *v1alpha1.WarmPool) bool {
+	return isTrue(pool, waitedFor[0]) && isTrue(pool, waitedFor[1])
+}
+
+func isTrue(pool *v1alpha1.WarmPool, kind string) bool {
+	c := condition(pool, kind)
+	return c != nil && c.Status == metav1.ConditionTrue
+}
+
 // progress says how far a pool has come.
 func progress(pool *v1alpha1.WarmPool) string {
-	for _, kind := range []string{v1alpha1.WarmPoolConditionReplicaFailure, v1alpha1.WarmPoolConditionReady} {
-		want := metav1.ConditionTrue
-		if kind == v1alpha1.WarmPoolConditionReady {
-			want = metav1.ConditionFalse
-		}
-		if c := condition(pool, kind); c != nil && c.Status == want {
+	if c := condition(pool, v1alpha1.WarmPoolConditionReplicaFailure); c != nil && c.Status == metav1.ConditionTrue {
+		return c.Reason + ": " + c.Message
+	}
+	for _, kind := range append(slices.Clone(waitedFor), v1alpha1.WarmPoolConditionReady) {
+		if c := condition(pool, kind); c != nil && c.Status == metav1.ConditionFalse {
 			return c.Reason + ": " + c.Message
 		}
 	}
-	return "the server has not said anything of it yet"
+	return "the server has not reported any progress yet"
 }
 
 // watch watches a pool until look says that the wait is over, or what keeps the

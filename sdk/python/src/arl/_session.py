@@ -11,7 +11,7 @@ from typing import Any, Generic, TypeVar
 from arl._core.sandbox import Wanted
 from arl._core.task import TaskRunner
 from arl.errors import ARLError, CallbackError, SandboxFailed, SessionError, TaskFailed
-from arl.models import CommandResult, Sandbox, Task
+from arl.models import CommandResult, Sandbox, Task, stderr_of, stdout_of
 from arl.steps import AnyStep, CommandStep, FilePatchStep
 
 EVENTS = ("on_task_complete", "on_task_success", "on_task_failure")
@@ -26,6 +26,8 @@ MOST_CONCURRENT_TASKS = 64
 MAX_IDLE_SECONDS = 604800
 MAX_TIMEOUT_SECONDS = 86400
 MAX_FILE_BYTES = 1 << 20
+# A little less than Linux allows for one argument of a program, 128 KiB.
+MAX_PIECE_BYTES = 120 << 10
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -172,7 +174,7 @@ def script_step(script: str, task: Task) -> CommandStep:
     status = task.status
     return CommandStep(
         name="callback",
-        command=["/bin/sh", "-c", script],
+        command=shell(script),
         env={
             "ARL_TASK_NAME": task.metadata.name or "",
             "ARL_TASK_STATE": status.state or "",
@@ -194,7 +196,7 @@ def command_step(
     """Returns the step that runs one command, by a shell if it is a text."""
     if not command:
         raise ValueError('command is empty: pass a text for the shell, such as "ls -l", or a list of arguments')
-    argv = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    argv = shell(command) if isinstance(command, str) else list(command)
     return [
         CommandStep(
             name="run",
@@ -206,6 +208,24 @@ def command_step(
     ]
 
 
+def shell(script: str) -> list[str]:
+    """Returns the command that has /bin/sh run a script, also one that is too long for one argument."""
+    data = script.encode()
+    if len(data) <= MAX_PIECE_BYTES:
+        return ["/bin/sh", "-c", script]
+    # The shell puts several arguments together, and evaluates the whole as it would the argument
+    # of -c: without parameters, and with standard input left to it.
+    pieces = []
+    while data:
+        end = min(len(data), MAX_PIECE_BYTES)
+        while end < len(data) and data[end] & 0xC0 == 0x80:
+            end -= 1
+        pieces.append(data[:end].decode())
+        data = data[end:]
+    whole = "".join(f"${{{number}}}" for number in range(1, len(pieces) + 1))
+    return ["/bin/sh", "-c", f'eval "set --; {whole}"', "/bin/sh", *pieces]
+
+
 def command_result(task: Task, check: bool) -> CommandResult:
     """Returns the result of the task that ran one command."""
     status = task.status
@@ -214,7 +234,19 @@ def command_result(task: Task, check: bool) -> CommandResult:
     if check and status.exit_code != 0:
         said = (status.stderr or status.stdout or status.message or "").strip()
         raise TaskFailed(f"the command exited with code {status.exit_code}: {said[-500:]}", task=task)
-    return CommandResult(status.stdout, status.stderr, status.exit_code, task)
+    out, err = stdout_of(task), stderr_of(task)
+    return CommandResult(
+        stdout=status.stdout,
+        stderr=status.stderr,
+        exit_code=status.exit_code,
+        task=task,
+        stdout_bytes=out.data,
+        stderr_bytes=err.data,
+        stdout_truncated=out.truncated,
+        stderr_truncated=err.truncated,
+        stdout_total=out.total,
+        stderr_total=err.total,
+    )
 
 
 def file_steps(path: str, content: str | bytes, mode: int | None) -> list[AnyStep]:

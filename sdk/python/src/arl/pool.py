@@ -99,6 +99,9 @@ class WarmPoolManager(PoolManagerBase):
     ) -> WarmPool:
         """Waits until as many pods as the pool wants are idle and ready, and returns the pool.
 
+        After a change of the pool, all of them are of its new template. The pool's
+        conditions Filled and Updated are then True.
+
         Args:
             name: the pool's name.
             timeout: how long to wait, in seconds; the manager's by default.

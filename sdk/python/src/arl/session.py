@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from arl import _fork
 from arl._core import sandbox as sandboxes
-from arl._core.task import Job, TaskRunner
+from arl._core.task import Job, RetentionPolicy, TaskRunner
 from arl._session import (
     MAX_CONCURRENT_TASKS,
     SessionBase,
@@ -121,7 +121,14 @@ class SandboxSession(SessionBase[Callback]):
                 return self._made(sandbox, TaskRunner(client.context, client.followers, sandbox))
             return self._sandbox
 
-    def execute(self, steps: Sequence[AnyStep], trace_id: str | None = None) -> Task:
+    def execute(
+        self,
+        steps: Sequence[AnyStep],
+        trace_id: str | None = None,
+        *,
+        termination_grace: float | None = None,
+        retention_policy: RetentionPolicy | None = None,
+    ) -> Task:
         """Runs steps one after another and returns the task when it has ended.
 
         A step that fails is a result like any other: look at
@@ -131,6 +138,11 @@ class SandboxSession(SessionBase[Callback]):
         Args:
             steps: dicts as the API has them, or CommandStep and FilePatchStep.
             trace_id: an identifier of yours that the server's logs carry.
+            termination_grace: how many seconds the steps have between the signals
+                TERM and KILL when they are stopped, 0 to 3600; 2 by default. It is
+                rounded up to whole seconds.
+            retention_policy: "Retain" keeps the Task object until it is deleted;
+                "Delete", the default, only for its time to live.
 
         Raises:
             pydantic.ValidationError: a step cannot be right; nothing was sent.
@@ -138,10 +150,16 @@ class SandboxSession(SessionBase[Callback]):
             SandboxFailed: the sandbox was lost.
             CallbackError: a callback raised.
         """
-        return self._run(Job(check_steps(steps), self.timeout, trace_id))
+        return self._run(Job(check_steps(steps), self.timeout, trace_id, termination_grace, retention_policy))
 
     def execute_with_callback(
-        self, steps: Sequence[AnyStep], callback_script: str | None = None, trace_id: str | None = None
+        self,
+        steps: Sequence[AnyStep],
+        callback_script: str | None = None,
+        trace_id: str | None = None,
+        *,
+        termination_grace: float | None = None,
+        retention_policy: RetentionPolicy | None = None,
     ) -> Task:
         """Does execute(), and then runs a script in the sandbox if the steps came to an end.
 
@@ -152,9 +170,15 @@ class SandboxSession(SessionBase[Callback]):
         Raises:
             CallbackError: the script failed; has the script's own task.
         """
-        task = self.execute(steps, trace_id)
+        task = self.execute(steps, trace_id, termination_grace=termination_grace, retention_policy=retention_policy)
         if callback_script is not None:
-            job = Job(check_steps([script_step(callback_script, task)]), self.timeout, trace_id)
+            job = Job(
+                check_steps([script_step(callback_script, task)]),
+                self.timeout,
+                trace_id,
+                termination_grace,
+                retention_policy,
+            )
             script = self._run(job, call_back=False)
             if script.status.state != "Succeeded":
                 raise script_failed(script)
@@ -169,18 +193,26 @@ class SandboxSession(SessionBase[Callback]):
         stdin: str | None = None,
         timeout: float | None = None,
         check: bool = False,
+        termination_grace: float | None = None,
+        retention_policy: RetentionPolicy | None = None,
     ) -> CommandResult:
         """Runs one command and returns how it went.
 
         Args:
-            command: a text, which /bin/sh runs, or a list of a program and its arguments.
+            command: a text of at most 1 MiB, which /bin/sh runs, or a list of a program
+                and its arguments.
             env: environment variables for it.
             work_dir: where it runs; the pool's own directory by default.
             stdin: what it reads.
             timeout: how long it may run, in seconds; the session's by default.
             check: raise TaskFailed unless it exits with 0.
+            termination_grace: how many seconds it has between the signals TERM and
+                KILL when it is stopped, 0 to 3600; 2 by default.
+            retention_policy: "Retain" keeps the Task object until it is deleted;
+                "Delete", the default, only for its time to live.
         """
-        job = Job(check_steps(command_step(command, env, work_dir, stdin)), timeout or self.timeout)
+        steps = check_steps(command_step(command, env, work_dir, stdin))
+        job = Job(steps, timeout or self.timeout, None, termination_grace, retention_policy)
         return command_result(self._run(job), check)
 
     def write_file(self, path: str, content: str | bytes, mode: int | None = None) -> None:

@@ -24,6 +24,8 @@ MANAGERS = frozenset({MANAGER, "arl-env"})
 # Reasons for which a pool starts no pods until somebody changes something.
 # Others, such as a start that took too long on a busy machine, may pass.
 LASTING = frozenset({"ImagePullFailed", "InvalidTemplate"})
+# The conditions that a pool has all of when it is as its spec wants it.
+WAITED_FOR = ("Filled", "Updated")
 # How often a pool is changed anew after others changed it in between.
 CHANGES = 5
 
@@ -117,10 +119,10 @@ def delete_pool(context: Context, namespace: str, name: str, timeout: float) -> 
 def wait_ready(
     context: Context, namespace: str, name: str, timeout: float, progress: Progress | None = None
 ) -> Op[WarmPool]:
-    """Returns the pool when as many pods as it wants are idle and ready.
+    """Returns the pool when as many pods as it wants are idle, all of its present template.
 
     Raises PoolFailed as soon as the pool says that it cannot start pods for a
-    reason that waiting does not mend, and WaitTimeout at the end of the timeout.
+    reason that does not pass, and WaitTimeout at the end of the timeout.
     """
     deadline = context.clock() + timeout
     document = yield from _get(context, namespace, name, deadline)
@@ -165,15 +167,35 @@ def _get(context: Context, namespace: str, name: str, deadline: float) -> Op[Doc
 
 
 def _is_ready(document: Document) -> bool:
-    status = document["status"]
-    current = status.get("observedGeneration", 0) >= document["metadata"].get("generation", 0)
-    return bool(current and status.get("phase") == "Ready")
+    """Returns whether all pods are there that are wanted, and all of the present template."""
+    states = [_condition(document, kind) for kind in WAITED_FOR]
+    return all(state.get("status") == "True" and _is_current(document, state) for state in states)
+
+
+def _condition(document: Document, kind: str) -> Document:
+    conditions = document["status"].get("conditions") or []
+    return next((condition for condition in conditions if condition["type"] == kind), {})
+
+
+def _is_current(document: Document, condition: Document) -> bool:
+    """Returns whether a condition was written for the pool's present spec."""
+    generation = document["metadata"].get("generation", 0)
+    return bool(condition.get("observedGeneration", 0) >= generation)
+
+
+def _missing(document: Document) -> str:
+    """Returns what a pool still waits for."""
+    for kind in WAITED_FOR:
+        state = _condition(document, kind)
+        if state.get("status") == "False" and _is_current(document, state):
+            return f"{state.get('reason')}: {state.get('message')}"
+    return "its pods are still starting"
 
 
 def _late(document: Document, namespace: str, timeout: float) -> WaitTimeout:
     name, status = document["metadata"]["name"], document["status"]
     failure = failure_of(document)
-    why = failure.text if failure else "its pods are still starting"
+    why = failure.text if failure else _missing(document)
     return WaitTimeout(
         f'pool "{name}" has {status.get("readyReplicas", 0)} of {document["spec"].get("replicas", 1)} pods ready '
         f"after {timeout:g} s: {why}. Wait longer (timeout=...), or see "

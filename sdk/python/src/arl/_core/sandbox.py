@@ -155,7 +155,7 @@ def _pick(change: Change, document: Document, wanted: Wanted) -> Document:
 
 
 def _check_pool(context: Context, wanted: Wanted, deadline: float) -> Op[None]:
-    """Raises if the pool is not there, or cannot start pods for a reason that waiting does not mend."""
+    """Raises if the pool is not there, or cannot start pods for a reason that does not pass."""
     try:
         pool = yield from api.get(context, api.pools(wanted.namespace), wanted.pool, deadline)
     except NotFoundError:
@@ -164,7 +164,7 @@ def _check_pool(context: Context, wanted: Wanted, deadline: float) -> Op[None]:
     failure = failure_of(pool)
     if failure is not None and failure.lasting:
         raise PoolFailed(
-            f'pool "{wanted.pool}" cannot start pods: {failure.text}. Mend the pool, or name another; '
+            f'pool "{wanted.pool}" cannot start pods: {failure.text}. Fix the pool, or use another one; '
             f"`kubectl describe warmpool {wanted.pool} --namespace {wanted.namespace}` says more",
             pool=WarmPool.model_validate(pool),
             reason=failure.reason,

@@ -7,7 +7,8 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from math import ceil
+from typing import Any, Literal
 
 from arl import _fork
 from arl._core import api
@@ -91,6 +92,10 @@ class Followers:
                     follower.watch.close()
 
 
+RetentionPolicy = Literal["Delete", "Retain"]
+"""What becomes of a task after it ended: it is deleted after its time to live, or kept until it is deleted."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What a task is to run, and how."""
@@ -99,6 +104,9 @@ class Job:
     timeout: float
     """How long the steps may run, in seconds."""
     trace_id: str | None = None
+    termination_grace: float | None = None
+    """How long the steps have between TERM and KILL when they are stopped, in seconds."""
+    retention_policy: RetentionPolicy | None = None
 
     def spec(self, sandbox: str) -> dict[str, Any]:
         """Returns the spec of the task."""
@@ -107,6 +115,8 @@ class Job:
             "steps": list(self.steps),
             "timeout": duration(self.timeout),
             "traceID": self.trace_id,
+            "terminationGracePeriodSeconds": None if self.termination_grace is None else ceil(self.termination_grace),
+            "retentionPolicy": self.retention_policy,
         }
         return {name: value for name, value in spec.items() if value is not None}
 
