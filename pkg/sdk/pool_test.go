@@ -109,6 +109,9 @@ func TestFailureMayPass(t *testing.T) {
 	}
 }
 
+// errNotYet keeps a pool from starting pods, for a reason that may pass.
+var errNotYet = errors.New("not yet")
+
 // TestPoolBreaksDuringTheWait has a session wait for a pool, which is deleted or
 // found to be broken.
 func TestPoolBreaksDuringTheWait(t *testing.T) {
@@ -142,6 +145,7 @@ func TestPoolBreaksDuringTheWait(t *testing.T) {
 			t.Parallel()
 			client, network := newClient(t)
 			pool := "waits-" + name
+			here.pods.refuse(pool, errNotYet)
 			createPool(t, client, sdk.NewPool(pool, "image", 0))
 			failed := make(chan error, 1)
 			ctx := waiting(t)
@@ -163,6 +167,7 @@ func TestPoolBreaksDuringTheWait(t *testing.T) {
 func TestContextEndsTheWait(t *testing.T) {
 	t.Parallel()
 	client, network := newClient(t)
+	here.pods.refuse("empty", errNotYet)
 	createPool(t, client, sdk.NewPool("empty", "image", 0))
 	ctx, cancel := context.WithCancel(waiting(t))
 	failed := make(chan error, 1)
