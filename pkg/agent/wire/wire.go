@@ -86,10 +86,9 @@ type Execution struct {
 	// OutputLimitBytes bounds what of each of stdout and stderr of all steps together is
 	// kept for ExecutionResult; the head and the tail are kept. 0 means the agent's own limit.
 	OutputLimitBytes int `json:"outputLimitBytes,omitempty"`
-	// GraceMillis is the time between TERM and KILL, 0 to MaxGraceMillis, when a
-	// step is stopped: by a timeout, a cancellation or the shutdown of the agent. What a
-	// step left running gets the same time when the agent shuts down. 0 means
-	// KILL at once; nil means the agent's own default of 2 s.
+	// GraceMillis is the time between TERM and KILL, 0 to MaxGraceMillis, when a step is stopped: by
+	// a timeout, a cancellation or SIGTERM to the agent. What a step left running gets the same time
+	// when the agent gets SIGTERM. 0 means KILL at once; nil means the agent's own default of 2 s.
 	GraceMillis *int64 `json:"graceMillis,omitempty"`
 }
 
