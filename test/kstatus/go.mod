@@ -6,6 +6,7 @@ go 1.26.0
 
 require (
 	arl.io/arl v0.0.0-00010101000000-000000000000
+	github.com/yuin/gopher-lua v1.1.2
 	k8s.io/api v0.37.2
 	k8s.io/apimachinery v0.37.2
 	k8s.io/utils v0.0.0-20260626114624-be93311217bd

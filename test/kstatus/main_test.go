@@ -60,7 +60,7 @@ func newSpace(t *testing.T) *space.Space {
 	}
 }
 
-// want compares kstatus' word on an object.
+// want compares kstatus' word on an object, and that of the health check for Argo CD.
 func want(t *testing.T, what string, obj runtime.Object, kind string, want status.Status) {
 	t.Helper()
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
@@ -76,4 +76,5 @@ func want(t *testing.T, what string, obj runtime.Object, kind string, want statu
 	if got.Status != want {
 		t.Errorf("%s: %s: %s; want %s", what, got.Status, got.Message, want)
 	}
+	wantHealth(t, what, u, want)
 }
