@@ -130,6 +130,11 @@ func (r *Runtime) SetUnready(name string, unready bool) {
 // Fail makes a pod fail.
 func (r *Runtime) Fail(name, reason, message string) { r.set(name, podruntime.Failed, reason, message) }
 
+// Stick has a pod wait for something.
+func (r *Runtime) Stick(name, reason, message string) {
+	r.set(name, podruntime.Starting, reason, message)
+}
+
 func (r *Runtime) set(name string, phase podruntime.Phase, reason, message string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

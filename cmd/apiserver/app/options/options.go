@@ -170,7 +170,7 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 		"With --standalone: REGISTRY=URL, for instance docker.io=https://mirror.example.org: a registry that is asked for the images of another first. "+
 			"http:// means without TLS. May be given once for each registry.")
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
-		"How many pods are started at the same time. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
+		"How many pods of all pools together are started at the same time. A pod counts until it is ready or says what it waits for, for 10 s at most. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
 }
 
 func (o *Options) addServingFlags(fs *pflag.FlagSet) {

@@ -167,7 +167,8 @@ type SandboxStatus struct {
 	// a second.
 	// +optional
 	QueuePosition *int32 `json:"queuePosition,omitempty" protobuf:"varint,10,opt,name=queuePosition"`
-	// reason says in one word why the sandbox is in its phase.
+	// reason says in one word why the sandbox is in its phase. For a sandbox that waits it is the reason
+	// of what it waits for, such as ImagePullFailed or MaxPodsReached. Later versions may add values.
 	// +optional
 	Reason string `json:"reason,omitempty" protobuf:"bytes,11,opt,name=reason"`
 	// message says the same for humans.

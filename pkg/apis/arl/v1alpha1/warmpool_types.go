@@ -118,8 +118,9 @@ type WarmPool struct {
 
 // WarmPoolSpec describes the wanted pool.
 type WarmPoolSpec struct {
-	// replicas is the number of idle, ready pods to keep. Pods in use by
-	// sandboxes are not counted. Default 1, at least 0, at most 10000. May be
+	// replicas is the number of idle, ready pods to keep. Pods in use by sandboxes are not counted.
+	// Beyond it, a pod is started for each sandbox that waits, within maxPods; so a pool of 0 serves, but
+	// each of its sandboxes waits for its pod to start. Default 1, at least 0, at most 10000. May be
 	// changed at any time, also through the scale subresource.
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty" protobuf:"varint,1,opt,name=replicas"`
@@ -136,9 +137,9 @@ type WarmPoolSpec struct {
 	// a fresh one. May be changed; updateStrategy says when idle pods follow.
 	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,2,opt,name=template"`
 
-	// maxPods caps the pods of this pool, idle, starting and in use together.
-	// No cap when unset. At least 1. May be changed; pods in use are never
-	// taken away to meet it.
+	// maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods
+	// from being started, the pool and the sandboxes that wait say MaxPodsReached. No cap when unset. At
+	// least 1. May be changed; pods in use are never taken away to meet it.
 	// +optional
 	MaxPods *int32 `json:"maxPods,omitempty" protobuf:"varint,3,opt,name=maxPods"`
 
@@ -203,7 +204,9 @@ type WarmPoolStatus struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty" protobuf:"varint,1,opt,name=observedGeneration"`
-	// phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.
+	// phase is a summary for humans: Ready while replicas pods are idle and no sandbox waits, else
+	// Pending, or Degraded while pods cannot be started; Terminating while the pool is being deleted.
+	// Later versions may add values.
 	// +optional
 	Phase WarmPoolPhase `json:"phase,omitempty" protobuf:"bytes,2,opt,name=phase,casttype=WarmPoolPhase"`
 	// replicas is the number of pods of the pool that no sandbox uses,
