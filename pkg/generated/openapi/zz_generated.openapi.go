@@ -627,7 +627,7 @@ func schema_pkg_apis_arl_v1alpha1_SandboxStatus(ref common.ReferenceCallback) co
 					},
 					"reason": {
 						SchemaProps: spec.SchemaProps{
-							Description: "reason says in one word why the sandbox is in its phase.",
+							Description: "reason says in one word why the sandbox is in its phase. For a sandbox that waits it is the reason of what it waits for, such as ImagePullFailed or MaxPodsReached. Later versions may add values.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1421,7 +1421,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 				Properties: map[string]spec.Schema{
 					"replicas": {
 						SchemaProps: spec.SchemaProps{
-							Description: "replicas is the number of idle, ready pods to keep. Pods in use by sandboxes are not counted. Default 1, at least 0, at most 10000. May be changed at any time, also through the scale subresource.",
+							Description: "replicas is the number of idle, ready pods to keep. Pods in use by sandboxes are not counted. Beyond it, a pod is started for each sandbox that waits, within maxPods; so a pool of 0 serves, but each of its sandboxes waits for its pod to start. Default 1, at least 0, at most 10000. May be changed at any time, also through the scale subresource.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -1435,7 +1435,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 					},
 					"maxPods": {
 						SchemaProps: spec.SchemaProps{
-							Description: "maxPods caps the pods of this pool, idle, starting and in use together. No cap when unset. At least 1. May be changed; pods in use are never taken away to meet it.",
+							Description: "maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods from being started, the pool and the sandboxes that wait say MaxPodsReached. No cap when unset. At least 1. May be changed; pods in use are never taken away to meet it.",
 							Type:        []string{"integer"},
 							Format:      "int32",
 						},
@@ -1516,7 +1516,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolStatus(ref common.ReferenceCallback) c
 					},
 					"phase": {
 						SchemaProps: spec.SchemaProps{
-							Description: "phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.",
+							Description: "phase is a summary for humans: Ready while replicas pods are idle and no sandbox waits, else Pending, or Degraded while pods cannot be started; Terminating while the pool is being deleted. Later versions may add values.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

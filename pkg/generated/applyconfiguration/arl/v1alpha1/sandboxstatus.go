@@ -39,7 +39,8 @@ type SandboxStatusApplyConfiguration struct {
 	// the same pool, 1 for the next. Unset when it does not wait. It may lag by
 	// a second.
 	QueuePosition *int32 `json:"queuePosition,omitempty"`
-	// reason says in one word why the sandbox is in its phase.
+	// reason says in one word why the sandbox is in its phase. For a sandbox that waits it is the reason
+	// of what it waits for, such as ImagePullFailed or MaxPodsReached. Later versions may add values.
 	Reason *string `json:"reason,omitempty"`
 	// message says the same for humans.
 	Message *string `json:"message,omitempty"`

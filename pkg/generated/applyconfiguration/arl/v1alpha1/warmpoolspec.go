@@ -12,8 +12,9 @@ import (
 //
 // WarmPoolSpec describes the wanted pool.
 type WarmPoolSpecApplyConfiguration struct {
-	// replicas is the number of idle, ready pods to keep. Pods in use by
-	// sandboxes are not counted. Default 1, at least 0, at most 10000. May be
+	// replicas is the number of idle, ready pods to keep. Pods in use by sandboxes are not counted.
+	// Beyond it, a pod is started for each sandbox that waits, within maxPods; so a pool of 0 serves, but
+	// each of its sandboxes waits for its pod to start. Default 1, at least 0, at most 10000. May be
 	// changed at any time, also through the scale subresource.
 	Replicas *int32 `json:"replicas,omitempty"`
 	// template describes the pods. At least one container is needed; steps run
@@ -27,9 +28,9 @@ type WarmPoolSpecApplyConfiguration struct {
 	// get Never, because a pod that ends fails its sandbox and the pool starts
 	// a fresh one. May be changed; updateStrategy says when idle pods follow.
 	Template *v1.PodTemplateSpecApplyConfiguration `json:"template,omitempty"`
-	// maxPods caps the pods of this pool, idle, starting and in use together.
-	// No cap when unset. At least 1. May be changed; pods in use are never
-	// taken away to meet it.
+	// maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods
+	// from being started, the pool and the sandboxes that wait say MaxPodsReached. No cap when unset. At
+	// least 1. May be changed; pods in use are never taken away to meet it.
 	MaxPods *int32 `json:"maxPods,omitempty"`
 	// workDir is the directory in which steps run unless they name their own.
 	// It is created if missing. An absolute path without "..", default

@@ -15,7 +15,9 @@ import (
 type WarmPoolStatusApplyConfiguration struct {
 	// observedGeneration is the metadata.generation this status speaks of.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.
+	// phase is a summary for humans: Ready while replicas pods are idle and no sandbox waits, else
+	// Pending, or Degraded while pods cannot be started; Terminating while the pool is being deleted.
+	// Later versions may add values.
 	Phase *arlv1alpha1.WarmPoolPhase `json:"phase,omitempty"`
 	// replicas is the number of pods of the pool that no sandbox uses,
 	// starting ones included.

@@ -164,7 +164,7 @@ class SandboxStatus(Model):
     """
     reason: str | None = None
     """
-    reason says in one word why the sandbox is in its phase.
+    reason says in one word why the sandbox is in its phase. For a sandbox that waits it is the reason of what it waits for, such as ImagePullFailed or MaxPodsReached. Later versions may add values.
     """
     work_dir: Annotated[str | None, Field(alias="workDir")] = None
     """
@@ -312,7 +312,7 @@ class WarmPoolStatus(Model):
     """
     phase: str | None = None
     """
-    phase is a summary: Pending, Ready, Degraded or Terminating. Later versions may add values.
+    phase is a summary for humans: Ready while replicas pods are idle and no sandbox waits, else Pending, or Degraded while pods cannot be started; Terminating while the pool is being deleted. Later versions may add values.
     """
     ready_replicas: Annotated[int | None, Field(alias="readyReplicas")] = 0
     """
@@ -536,7 +536,7 @@ class WarmPoolSpec(Model):
     """
     max_pods: Annotated[int | None, Field(alias="maxPods")] = None
     """
-    maxPods caps the pods of this pool, idle, starting and in use together. No cap when unset. At least 1. May be changed; pods in use are never taken away to meet it.
+    maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods from being started, the pool and the sandboxes that wait say MaxPodsReached. No cap when unset. At least 1. May be changed; pods in use are never taken away to meet it.
     """
     reclaim_policy: Annotated[str | None, Field(alias="reclaimPolicy")] = None
     """
@@ -544,7 +544,7 @@ class WarmPoolSpec(Model):
     """
     replicas: int | None = None
     """
-    replicas is the number of idle, ready pods to keep. Pods in use by sandboxes are not counted. Default 1, at least 0, at most 10000. May be changed at any time, also through the scale subresource.
+    replicas is the number of idle, ready pods to keep. Pods in use by sandboxes are not counted. Beyond it, a pod is started for each sandbox that waits, within maxPods; so a pool of 0 serves, but each of its sandboxes waits for its pod to start. Default 1, at least 0, at most 10000. May be changed at any time, also through the scale subresource.
     """
     sandbox_label: Annotated[str | None, Field(alias="sandboxLabel")] = None
     """
