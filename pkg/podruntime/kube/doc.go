@@ -4,7 +4,7 @@
 // deletion: no Secret, no lease, no label written later, and nothing at all for
 // each sandbox or task; but for one patch where a pool wants its pods in use to name
 // their sandboxes. What a pod is made for stands in its labels and annotations, so
-// that it is known again after a restart; pods have no owner and no finalizer.
+// that it is known again after a restart; their pool is their controller, and they have no finalizer.
 //
 // # Readiness
 //

@@ -22,9 +22,9 @@
 //
 // All else is left as it is, other containers included, also the sidecar of older templates.
 //
-// The pod has no owner. Deleting a pool must not take away pods that sandboxes
-// still use, and the cluster's garbage collector would have to ask this very
-// server who the owner is; the scheduler collects what nobody needs.
+// The pool is the pod's controller, so that drains take the pod without --force, and disruption
+// controllers and dashboards find the pool. The reference does not block the pool's deletion: the pool
+// has a finalizer of the server's until no sandbox uses a pod of it.
 package podspec
 
 import (
@@ -111,6 +111,7 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: spec.Namespace, Name: spec.Name,
 			Labels: template.Labels, Annotations: template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{ownerOf(spec)},
 		},
 		Spec: template.Spec,
 	}
@@ -130,6 +131,19 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 	}
 	wrap(executor, agent, spec.WorkDir, keepHome)
 	return pod, nil
+}
+
+// The kind of a pool, which owns its pods.
+const (
+	poolAPIVersion = "arl.io/v1alpha1"
+	poolKind       = "WarmPool"
+)
+
+// ownerOf returns the reference to the pool of a spec.
+func ownerOf(spec podruntime.Spec) metav1.OwnerReference {
+	return metav1.OwnerReference{
+		APIVersion: poolAPIVersion, Kind: poolKind, Name: spec.Pool, UID: spec.PoolUID, Controller: ptr.To(true),
+	}
 }
 
 // remarkOn tells of what a template leaves out, and what comes of that.

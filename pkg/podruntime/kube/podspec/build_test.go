@@ -89,6 +89,9 @@ func TestBuild(t *testing.T) {
 				"note": "b", "arl.io/container": "main", "arl.io/work-dir": "/workspace",
 				"kubectl.kubernetes.io/default-container": "main",
 			},
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: "arl.io/v1alpha1", Kind: "WarmPool", Name: "pool", UID: "pool-uid", Controller: ptr.To(true),
+			}},
 		},
 		Spec: corev1.PodSpec{
 			RestartPolicy:                corev1.RestartPolicyNever,
