@@ -45,6 +45,9 @@ type plan struct {
 	// capabilities are those of root in the container, as the kernel names them.
 	capabilities []string
 
+	// probes is the argument by which the agent learns of the template's probes; empty without any.
+	probes string
+
 	hostname    string
 	hostAliases []corev1.HostAlias
 	volumes     []volume
@@ -91,6 +94,7 @@ func (r *Runtime) planFor(spec *podruntime.Spec) (*plan, error) {
 	for _, step := range []func() error{
 		func() error { return p.readImage(r, at, container) },
 		func() error { return p.readEnv(at, container.Env) },
+		func() error { return p.readProbes(at, container) },
 		func() error { return p.readUser(at, pod.SecurityContext, container.SecurityContext) },
 		func() error { return p.readVolumes(at, pod.Volumes, container.VolumeMounts) },
 		func() error { return p.readResources(at, container.Resources) },

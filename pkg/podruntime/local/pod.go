@@ -23,6 +23,8 @@ type pod struct {
 	isSettled bool
 	// client is set while the pod is Ready.
 	client *client.Client
+	// probed says that the agent carries out probes of the template.
+	probed bool
 	// deleting is set once Delete was called.
 	deleting bool
 	// interrupt makes the goroutine drop what it waits for; nil before it runs.
@@ -46,6 +48,8 @@ type change struct {
 	phase           podruntime.Phase
 	reason, message string
 	client          *client.Client
+	// probed: the agent carries out probes; unready: they do not let the pod take work.
+	probed, unready bool
 }
 
 // advance moves a pod to another phase and tells of it.
@@ -54,7 +58,7 @@ func (r *Runtime) advance(ctx context.Context, p *pod, to change) {
 	if to.phase != podruntime.Ready {
 		p.disconnectLocked()
 	}
-	p.client = to.client
+	p.client, p.probed, p.pod.Unready = to.client, to.probed, to.unready
 	if p.pod.Phase, p.pod.Reason, p.pod.Message = to.phase, to.reason, to.message; !p.isSettled {
 		p.isSettled = true
 		close(p.settled)

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
+	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
@@ -30,6 +31,9 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 	}
 	if !slices.ContainsFunc(plan.env, func(v corev1.EnvVar) bool { return v.Name == "HOME" }) {
 		spec.Args = append(spec.Args, "--home", homeTarget)
+	}
+	if plan.probes != "" {
+		spec.Args = append(spec.Args, "--"+wire.ProbesFlag, plan.probes)
 	}
 	spec.Args = append(append(spec.Args, "--"), plan.commandOf(source.Config)...)
 	files := &podFiles{dir: r.podDir(uid), ids: r.machine.ids, keepOwners: !r.machine.rootless}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/agent/client"
+	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
@@ -103,26 +104,29 @@ func (r *Runtime) listen(p *pod) (*os.File, error) {
 // connect waits for the agent's answer and makes the pod Ready.
 func (r *Runtime) connect(ctx context.Context, p *pod) error {
 	agent := client.NewUnix(r.socketPath(p.pod.UID))
-	if err := r.greet(ctx, p, agent); err != nil {
+	health, err := r.greet(ctx, p, agent)
+	if err != nil {
 		agent.Close()
 		return err
 	}
-	r.advance(ctx, p, change{phase: podruntime.Ready, client: agent})
+	to := change{phase: podruntime.Ready, client: agent, probed: health.Readiness != nil}
+	to.unready, to.message = unreadiness(health)
+	r.advance(ctx, p, to)
 	return nil
 }
 
 // greet asks the agent who it is until it answers. The socket takes requests
 // before the agent does, so as a rule it is asked once.
-func (r *Runtime) greet(ctx context.Context, p *pod, agent *client.Client) error {
+func (r *Runtime) greet(ctx context.Context, p *pod, agent *client.Client) (wire.Health, error) {
 	for {
 		health, err := agent.Health(ctx)
 		switch {
 		case err == nil:
-			return podruntime.CheckAgent(health, p.pod.UID)
+			return health, podruntime.CheckAgent(health, p.pod.UID)
 		case ctx.Err() != nil:
-			return fmt.Errorf("the agent does not answer: %w", context.Cause(ctx))
+			return health, fmt.Errorf("the agent does not answer: %w", context.Cause(ctx))
 		case r.ended(p):
-			return fmt.Errorf("the agent ended before it answered: %w", err)
+			return health, fmt.Errorf("the agent ended before it answered: %w", err)
 		}
 		select {
 		case <-r.config.Clock.After(askAgain):

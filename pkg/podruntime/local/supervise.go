@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"k8s.io/klog/v2"
@@ -69,7 +70,13 @@ func (r *Runtime) live(ctx context.Context, p *pod, begin begin) error {
 		return err
 	}
 	defer process.close()
-	if err := process.wait(ctx); err != nil {
+	watching, stop := context.WithCancel(ctx)
+	var group sync.WaitGroup
+	group.Go(func() { r.watchReadiness(watching, p) })
+	err = process.wait(ctx)
+	stop()
+	group.Wait()
+	if err != nil {
 		return err
 	}
 	return r.whyEnded(p)

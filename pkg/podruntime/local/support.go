@@ -36,6 +36,7 @@ var (
 	containerFields = fieldSet{
 		honoured: []string{
 			"name", "image", "command", "args", "workingDir", "env", "resources", "volumeMounts", "imagePullPolicy", "securityContext",
+			"readinessProbe", "startupProbe",
 		},
 		idle: []string{"ports", "resizePolicy", "restartPolicy", "terminationMessagePath", "terminationMessagePolicy"},
 	}
