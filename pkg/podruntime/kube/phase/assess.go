@@ -305,9 +305,11 @@ func waiting(pod *corev1.Pod, _ *corev1.ContainerStatus) *verdict {
 			switch w.Reason {
 			case "", "ContainerCreating", "PodInitializing":
 			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-				return waits(podruntime.ReasonImagePull, "image %q of container %q: %s: %s", statuses[i].Image, name, w.Reason, w.Message)
+				message := say("image %q of container %q: %s: %s", statuses[i].Image, name, w.Reason, w.Message)
+				return waits(podruntime.ReasonImagePull, "%s", withStep(message, pullStep(w.Reason)))
 			default:
-				return waits(podruntime.ReasonStart, "container %q: %s: %s", name, w.Reason, w.Message)
+				message := say("container %q: %s: %s", name, w.Reason, w.Message)
+				return waits(podruntime.ReasonStart, "%s", withStep(message, startStep(w.Reason, w.Message)))
 			}
 		}
 	}
@@ -332,7 +334,7 @@ func preparing(pod *corev1.Pod, executor *corev1.ContainerStatus) *verdict {
 	case executor != nil && executor.State.Running != nil && agentKey(pod) == nil:
 		// Not Failed: a node may forget an init container, and the server may know the key.
 		return waits(podruntime.ReasonStart,
-			"the init container %q has not told which key it made; is its image this server's?", podspec.SetupContainer)
+			"the init container %q has not reported the agent's key: set --agent-image to the image of this server", podspec.SetupContainer)
 	case executor != nil && executor.State.Running != nil:
 		return waits("", "waiting for the agent")
 	case pod.Spec.NodeName == "":
