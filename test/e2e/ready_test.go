@@ -55,11 +55,11 @@ func (n *tenant) testGate() {
 		}
 		return nil
 	})
-	n.AwaitPool("gated", 0)
+	n.awaitIdle("gated", 0)
 	n.setCondition(pods[0].Name, gate, corev1.ConditionTrue)
-	n.AwaitPool("gated", 1)
+	n.awaitIdle("gated", 1)
 	n.setCondition(pods[0].Name, gate, corev1.ConditionFalse)
-	n.AwaitPool("gated", 0)
+	n.awaitIdle("gated", 0)
 	if waiting := n.CreateSandbox(sandboxOf("gated", "gated")); waiting.Status.Phase != v1alpha1.SandboxPending {
 		n.T.Errorf("a sandbox got an unready pod: %+v", waiting.Status)
 	}
@@ -82,6 +82,19 @@ func (n *tenant) setCondition(name string, kind corev1.PodConditionType, status 
 		pod.Status.Conditions = slices.DeleteFunc(pod.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind })
 		pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{Type: kind, Status: status})
 		_, err = admin.CoreV1().Pods(n.Namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{})
+		return err
+	})
+}
+
+// awaitIdle waits until a pool has so many pods that can be given out. Pods that are not ready count as
+// unused, too.
+func (n *tenant) awaitIdle(name string, ready int32) {
+	n.T.Helper()
+	eventually(n.T, fmt.Sprintf("pool %s has %d ready pods", name, ready), func(ctx context.Context) error {
+		pool, err := n.Pools().Get(ctx, name, getNow)
+		if err == nil && (pool.Status.ReadyReplicas != ready || pool.Status.Replicas != 1) {
+			err = fmt.Errorf("its status is %+v", pool.Status)
+		}
 		return err
 	})
 }
