@@ -130,6 +130,9 @@ func (p *pod) stuckLocked() bool {
 	return p.stuck.reason != "" && !p.deleting && p.pod.Phase != podruntime.Failed
 }
 
+// unhealthy is the reason of a kubelet's events about failed probes.
+const unhealthy = "Unhealthy"
+
 // lastWarning returns the latest warning in a pod's events, or nothing if there is none.
 func (r *Runtime) lastWarning(ctx context.Context, p stuckPod) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, explainTimeout)
@@ -143,7 +146,11 @@ func (r *Runtime) lastWarning(ctx context.Context, p stuckPod) (string, error) {
 	}
 	var last *corev1.Event
 	for i := range events.Items {
-		if event := &events.Items[i]; last == nil || lastSeen(event).After(lastSeen(last)) {
+		event := &events.Items[i]
+		if p.warning.reason == podruntime.ReasonNotReady && event.Reason != unhealthy {
+			continue // Any other warning is about something else.
+		}
+		if last == nil || lastSeen(event).After(lastSeen(last)) {
 			last = event
 		}
 	}

@@ -110,6 +110,7 @@ func TestWhyNotReady(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	h.cluster.warnAbout(created.UID, "later", "not about the probe", clock.Now().Add(time.Minute))
 	h.cluster.set("a", reported(corev1.ConditionFalse, "ContainersNotReady", ""))
 	h.cluster.run("a")
 	told := h.sweepUntil(clock, "the pod to say why it is not ready", "a", func(p podruntime.Pod) bool { return p.Unready && p.Reason != "" })
