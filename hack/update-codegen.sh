@@ -18,6 +18,8 @@ readonly GENERATED="${MODULE}/pkg/generated"
 # Kubernetes types that ours are made of, or that the server serves. They have
 # their model names in their own modules already.
 readonly FOREIGN=(
+  k8s.io/api/authentication/v1
+  k8s.io/api/authorization/v1
   k8s.io/api/autoscaling/v1
   k8s.io/api/core/v1
   k8s.io/apimachinery/pkg/api/resource
