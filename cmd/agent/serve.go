@@ -31,6 +31,7 @@ type serveOptions struct {
 	stopGrace  time.Duration
 	probes     *wire.Probes
 	logLevel   slog.Level
+	logLimit   int64
 	// main is the template's own command.
 	main []string
 }
@@ -53,6 +54,8 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	flags.DurationVar(&options.stopGrace, "stop-grace", 5*time.Second, "`time` between TERM and KILL for COMMAND at shutdown")
 	flags.Func(wire.ProbesFlag, "the template's startup and readiness probes, as `JSON` of the agent's protocol", options.readProbes)
 	flags.TextVar(&options.logLevel, "log-level", slog.LevelInfo, "least `level` of messages: debug, info, warn or error")
+	flags.Int64Var(&options.logLimit, "log-limit", 0,
+		"`bytes` that the file on standard output may take: output is written to it line by line with the time, and the oldest lines go; 0 leaves output as it is")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return options, err
@@ -101,6 +104,13 @@ func serve(args []string, stderr io.Writer) error {
 	// Whatever else was inherited is not for the commands that are run here.
 	if err := closeOnExec(); err != nil {
 		return err
+	}
+	if options.logLimit > 0 {
+		closeLog, err := keepLog(options.logLimit)
+		if err != nil {
+			return err
+		}
+		defer closeLog()
 	}
 	server, err := agent.New(agent.Config{
 		Version:   version,

@@ -46,6 +46,10 @@ func launch() (Process, error) {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return Process{}, fmt.Errorf("making mounts private: %w", err)
 	}
+	log, err := openLog(&spec)
+	if err != nil {
+		return Process{}, err
+	}
 	stage, err := newStage(&spec)
 	if err != nil {
 		return Process{}, err
@@ -58,16 +62,30 @@ func launch() (Process, error) {
 	if err != nil {
 		return Process{}, fmt.Errorf("creating the container: %w", err)
 	}
-	process, err := run(container, &spec)
+	process, err := run(container, &spec, log)
 	if err != nil {
 		return Process{}, errors.Join(err, discard(container))
 	}
 	return process, nil
 }
 
+// openLog opens the file that the command prints to, if it is to have one: for
+// appending, so that it can be truncated, and for reading, so that the command
+// can keep its end.
+func openLog(spec *Spec) (*os.File, error) {
+	if spec.LogPath == "" {
+		return nil, nil
+	}
+	log, err := os.OpenFile(spec.LogPath, os.O_CREATE|os.O_APPEND|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening the container's log: %w", err)
+	}
+	return log, nil
+}
+
 // run starts the container's init, writes down its process, and lets it become
 // the command.
-func run(container *libcontainer.Container, spec *Spec) (Process, error) {
+func run(container *libcontainer.Container, spec *Spec, log *os.File) (Process, error) {
 	talk, initEnd, err := filterTalk()
 	if err != nil {
 		return Process{}, err
@@ -79,6 +97,9 @@ func run(container *libcontainer.Container, spec *Spec) (Process, error) {
 		UID: spec.UID, GID: spec.GID, AdditionalGroups: spec.Groups,
 		ExtraFiles: []*os.File{os.NewFile(launcherListenFD, "listener"), initEnd},
 		Init:       true,
+	}
+	if log != nil {
+		init.Stdout, init.Stderr = log, log
 	}
 	if err := container.Start(init); err != nil {
 		return Process{}, fmt.Errorf("starting the container: %w", err)

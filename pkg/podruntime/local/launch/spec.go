@@ -7,6 +7,9 @@ type Spec struct {
 	// StatePath is the file in which the launcher writes down the Process, as
 	// soon as there is one and before it runs anything of the pod's.
 	StatePath string `json:"statePath"`
+	// LogPath is the file that the command's output is appended to; empty: the
+	// output is dropped.
+	LogPath string `json:"logPath,omitempty"`
 	// Rootfs says what the container's root is made of.
 	Rootfs Rootfs `json:"rootfs"`
 	// Mounts are bound or made on top of it.
