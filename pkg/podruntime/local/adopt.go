@@ -45,6 +45,14 @@ func (r *Runtime) adoptAll(ctx context.Context, pods *sync.WaitGroup) error {
 			continue
 		}
 		p := newPod(rec.Pod, rec.Cgroup, nil)
+		p.template, p.image = rec.Template, rec.Image
+		switch {
+		case rec.Image != "":
+			r.images.Hold(rec.Image)
+			p.release = func() { r.images.Release(rec.Image) }
+		case rec.Template == nil:
+			p.release = r.images.Pin() // an earlier version did not write its image down
+		}
 		r.mu.Lock()
 		r.pods[p.pod.Key] = p
 		r.mu.Unlock()
@@ -71,6 +79,7 @@ func (r *Runtime) awaitSettled(ctx context.Context, pods []*pod) {
 	for _, p := range pods {
 		if !p.isSettled {
 			r.tellLocked(podruntime.Event{Pod: p.pod})
+			r.observeLocked(p)
 		}
 	}
 }
@@ -126,6 +135,8 @@ func (r *Runtime) adoptProcess(ctx context.Context, p *pod, process *process, pi
 
 // removeUnknown removes what is left of a pod of which only the UID is known.
 func (r *Runtime) removeUnknown(ctx context.Context, uid types.UID) {
+	// Nobody knows which image it uses.
+	defer r.images.Pin()()
 	state := podruntime.Pod{UID: uid, Key: podruntime.Key{Name: string(uid)}}
 	r.removeWithRetries(ctx, newPod(state, launch.Cgroup{Parent: r.config.CgroupParent}, nil))
 }

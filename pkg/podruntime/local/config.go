@@ -59,6 +59,10 @@ type Config struct {
 	InsecureRegistries []string
 	// Mirrors are asked before the registries that they stand for.
 	Mirrors image.Mirrors
+	// Images say when images that no pod uses are removed; zero means never.
+	Images image.Watermarks
+	// Observer is shown every pod, for others to see; nil means nobody is.
+	Observer Observer
 	// Clock times deletions that are tried again; nil means the real one.
 	Clock clock.WithTicker
 }
@@ -90,6 +94,9 @@ func (c *Config) complete() error {
 	}
 	if c.PidsLimit <= 0 {
 		c.PidsLimit = DefaultPids
+	}
+	if c.Images.HighPercent == 0 {
+		c.Images.HighPercent = 100
 	}
 	if c.CgroupParent == "" {
 		sum := sha256.Sum256([]byte(c.Dir))

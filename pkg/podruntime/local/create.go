@@ -20,9 +20,21 @@ func (r *Runtime) Check(spec podruntime.Spec) (podruntime.Advice, error) {
 	return podruntime.Advice{}, err
 }
 
-// LabelSandbox implements podruntime.Runtime. It does nothing: nobody but the
-// server can see the pods of this machine, and the server knows.
-func (r *Runtime) LabelSandbox(context.Context, podruntime.Key, types.UID, string) error { return nil }
+// LabelSandbox implements podruntime.Runtime. The label is not stored: it is set
+// again after a restart.
+func (r *Runtime) LabelSandbox(_ context.Context, key podruntime.Key, uid types.UID, sandbox string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p, ok := r.pods[key]
+	if !ok || (uid != "" && p.pod.UID != uid) || p.deleting {
+		return fmt.Errorf("labelling pod %s: %w", key, podruntime.ErrNotFound)
+	}
+	if p.sandbox != sandbox {
+		p.sandbox = sandbox
+		r.observeLocked(p)
+	}
+	return nil
+}
 
 // Create implements podruntime.Runtime.
 func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
@@ -35,6 +47,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 		Pool: spec.Pool, PoolUID: spec.PoolUID, TemplateHash: spec.TemplateHash, WorkDir: plan.workDir,
 		Phase: podruntime.Starting, Message: "starting", NodeName: r.nodeName, CreatedAt: r.config.Clock.Now(),
 	}, plan.cgroup, plan)
+	p.template = spec.Template
 	if !plan.host {
 		p.pod.Message = fmt.Sprintf("getting image %q", plan.image.Text)
 	}
@@ -50,7 +63,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 	// can be left behind that nobody knows of.
 	err = os.Mkdir(r.podDir(p.pod.UID), 0o700)
 	if err == nil {
-		err = r.save(p.pod, plan.cgroup)
+		err = r.save(p, p.pod)
 	}
 	if err != nil {
 		r.mu.Lock()
@@ -62,6 +75,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.tellLocked(podruntime.Event{Pod: state})
+	r.observeLocked(p)
 	r.jobs = append(r.jobs, func(ctx context.Context) { r.supervise(ctx, p, r.startPod) })
 	return state, nil
 }
@@ -89,6 +103,7 @@ func (r *Runtime) Delete(_ context.Context, key podruntime.Key, uid types.UID) e
 		return fmt.Errorf("deleting pod %s: %w", key, podruntime.ErrNotFound)
 	}
 	p.deleting = true
+	r.observeLocked(p)
 	if p.interrupt != nil {
 		p.interrupt()
 	}

@@ -18,6 +18,7 @@
 //	agent.sock    the agent's socket
 //	upper, work   what the pod wrote, on top of the image
 //	volumes       its emptyDir volumes
+//	output.log    what the agent and the template's command print
 //
 // The special image "host", if allowed, shows the machine's own directories
 // under an overlay (see host.go): to try things out, not to keep secrets.

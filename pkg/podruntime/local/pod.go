@@ -2,7 +2,9 @@ package local
 
 import (
 	"context"
+	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/agent/client"
@@ -18,6 +20,19 @@ type pod struct {
 	plan *plan
 	// cgroup says how the pod's cgroup is made.
 	cgroup launch.Cgroup
+	// template is what the pod was made from; nil if that is not known any more.
+	// It is not changed.
+	template *corev1.PodTemplateSpec
+	// image is the digest of its image, once that is known. Guarded by Runtime.mu.
+	image string
+	// release ends the use of the image; nil if there is none. The pod's goroutine
+	// alone touches it.
+	release func()
+	// sandbox is the name of the sandbox that has the pod, if LabelSandbox said
+	// so to this process. Guarded by Runtime.mu.
+	sandbox string
+	// readyAt is when the pod became Ready in this process; zero if it is not.
+	readyAt time.Time
 	// settled is closed when the pod is Ready or Failed for the first time.
 	settled   chan struct{}
 	isSettled bool
@@ -63,8 +78,12 @@ func (r *Runtime) advance(ctx context.Context, p *pod, to change) {
 		p.isSettled = true
 		close(p.settled)
 	}
+	if to.phase == podruntime.Ready {
+		p.readyAt = r.config.Clock.Now()
+	}
 	state := p.pod
 	r.tellLocked(podruntime.Event{Pod: state})
+	r.observeLocked(p)
 	r.mu.Unlock()
 	klog.FromContext(ctx).V(2).Info("Pod changed", "pod", state.Key.String(), "uid", state.UID,
 		"phase", state.Phase, "reason", state.Reason, "message", state.Message)
@@ -89,4 +108,5 @@ func (r *Runtime) forget(p *pod) {
 	p.disconnectLocked()
 	delete(r.pods, p.pod.Key)
 	r.tellLocked(podruntime.Event{Pod: p.pod, Deleted: true})
+	r.observeLocked(p)
 }

@@ -22,11 +22,11 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 		return launch.Spec{}, err
 	}
 	spec := launch.Spec{
-		ID: string(uid), StatePath: r.podPath(uid, processName), IDs: r.machine.ids, Rootless: r.machine.rootless,
+		ID: string(uid), StatePath: r.podPath(uid, processName), LogPath: r.podPath(uid, logName), IDs: r.machine.ids, Rootless: r.machine.rootless,
 		Hostname: plan.hostname, Dir: plan.dirOf(source.Config),
 		UID: as.uid, GID: as.gid, Groups: as.groups, Capabilities: plan.capabilities, Env: plan.environment(source.Config, as), Cgroup: plan.cgroup,
 		Args: []string{agentTarget, "serve", "--listen-fd", strconv.Itoa(launch.ListenFD),
-			"--pod-uid", string(uid), "--work-dir", plan.workDir},
+			"--pod-uid", string(uid), "--work-dir", plan.workDir, "--log-limit", strconv.Itoa(logLimit)},
 		Mounts: []launch.Mount{{Source: r.config.AgentPath, Target: agentTarget, ReadOnly: true}},
 	}
 	if !slices.ContainsFunc(plan.env, func(v corev1.EnvVar) bool { return v.Name == "HOME" }) {

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"arl.io/arl/pkg/podruntime"
@@ -23,6 +24,7 @@ const (
 	upperName   = "upper"
 	workName    = "work"
 	volumesName = "volumes"
+	logName     = "output.log"
 )
 
 // recordVersion is the format of pod.json.
@@ -33,6 +35,10 @@ type record struct {
 	Version int            `json:"version"`
 	Pod     podruntime.Pod `json:"pod"`
 	Cgroup  launch.Cgroup  `json:"cgroup"`
+	// Template is what the pod was made from; an earlier version did not keep it.
+	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
+	// Image is the digest of the unpacked image that the pod uses, once it is known.
+	Image string `json:"image,omitempty"`
 }
 
 func (r *Runtime) podDir(uid types.UID) string {
@@ -48,9 +54,12 @@ func (r *Runtime) socketPath(uid types.UID) string {
 	return filepath.Join("/proc/self/fd", strconv.Itoa(int(r.podsDir.Fd())), string(uid), socketName)
 }
 
-// save writes pod.json such that a reader sees all of it or nothing.
-func (r *Runtime) save(pod podruntime.Pod, cgroup launch.Cgroup) error {
-	data, err := json.Marshal(record{Version: recordVersion, Pod: pod, Cgroup: cgroup})
+// save writes pod.json of a pod in a state such that a reader sees all of it or
+// nothing.
+func (r *Runtime) save(p *pod, pod podruntime.Pod) error {
+	data, err := json.Marshal(record{
+		Version: recordVersion, Pod: pod, Cgroup: p.cgroup, Template: p.template, Image: p.image,
+	})
 	if err != nil {
 		return fmt.Errorf("encoding the pod's record: %w", err)
 	}

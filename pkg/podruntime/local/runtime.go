@@ -51,6 +51,8 @@ type Runtime struct {
 	// events are not yet told, jobs not yet begun.
 	events []podruntime.Event
 	jobs   []func(context.Context)
+	// views are not yet shown to the observer.
+	views []View
 }
 
 type runState int
@@ -100,6 +102,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	r.images, err = image.Open(image.Config{
 		Dir: filepath.Join(r.config.Dir, imagesName), KeepOwners: !r.machine.rootless,
 		Keychain: r.config.Keychain, Transport: r.config.Transport, Mirrors: r.config.Mirrors,
+		Clock: r.config.Clock,
 	})
 	if err != nil {
 		return errors.Join(err, r.machine.close())
@@ -129,9 +132,14 @@ func (r *Runtime) Run(ctx context.Context, handler podruntime.Handler) error {
 	if err := r.adoptAll(ctx, &pods); err != nil {
 		return err
 	}
+	// Only now is it known what is in use.
+	pods.Go(func() { image.NewCollector(r.images, r.config.Images).Run(ctx) })
 	synced := false
 	for {
-		events, jobs := r.take()
+		events, jobs, views := r.take()
+		for _, view := range views {
+			r.config.Observer.Observe(view)
+		}
 		for _, event := range events {
 			handler.PodChanged(event)
 		}
@@ -180,12 +188,12 @@ func (r *Runtime) end(ctx context.Context) {
 }
 
 // take returns what is to be told and begun.
-func (r *Runtime) take() ([]podruntime.Event, []func(context.Context)) {
+func (r *Runtime) take() ([]podruntime.Event, []func(context.Context), []View) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	events, jobs := r.events, r.jobs
-	r.events, r.jobs = nil, nil
-	return events, jobs
+	events, jobs, views := r.events, r.jobs, r.views
+	r.events, r.jobs, r.views = nil, nil, nil
+	return events, jobs, views
 }
 
 // signalLocked makes Run's loop look again.
@@ -223,3 +231,16 @@ func (r *Runtime) emptyTrash(ctx context.Context) {
 		}
 	}
 }
+
+// RemoveImages removes all images that no pod uses, and says how many there were
+// and how much disk space they took. Run must have reported its pods.
+func (r *Runtime) RemoveImages(ctx context.Context) (freed int64, count int, err error) {
+	freed, count, err = r.images.RemoveUnused(ctx)
+	if err != nil {
+		return freed, count, fmt.Errorf("remove images: %w", err)
+	}
+	return freed, count, nil
+}
+
+// ImagesDir is where a runtime whose directory is dir keeps images.
+func ImagesDir(dir string) string { return filepath.Join(dir, imagesName) }

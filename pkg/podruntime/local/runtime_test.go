@@ -178,7 +178,7 @@ func TestHalfMadePods(t *testing.T) {
 	if err := os.Mkdir(first.podDir(half.UID), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.save(half, launch.Cgroup{Parent: first.config.CgroupParent}); err != nil {
+	if err := first.save(newPod(half, launch.Cgroup{Parent: first.config.CgroupParent}, nil), half); err != nil {
 		t.Fatal(err)
 	}
 	// A number that is another process's now must not be killed.
@@ -196,7 +196,7 @@ func TestHalfMadePods(t *testing.T) {
 	if err := os.Mkdir(first.podDir(reused.UID), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := first.save(reused, launch.Cgroup{Parent: first.config.CgroupParent}); err != nil {
+	if err := first.save(newPod(reused, launch.Cgroup{Parent: first.config.CgroupParent}, nil), reused); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(first.podPath(reused.UID, processName), written, 0o600); err != nil {

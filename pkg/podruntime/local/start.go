@@ -23,7 +23,7 @@ const askAgain = 20 * time.Millisecond
 
 // startPod brings a new pod to Ready.
 func (r *Runtime) startPod(ctx context.Context, p *pod) (*process, error) {
-	source, err := r.imageFor(ctx, p.plan)
+	source, err := r.imageFor(ctx, p)
 	if err != nil {
 		return nil, &failure{podruntime.ReasonImagePull, err}
 	}
@@ -50,11 +50,21 @@ func (r *Runtime) startPod(ctx context.Context, p *pod) (*process, error) {
 }
 
 // imageFor returns the plan's image; that of the host has no files of its own.
-func (r *Runtime) imageFor(ctx context.Context, plan *plan) (image.Image, error) {
-	if plan.host {
+// The image is in use until the pod is removed. That is recorded before anything
+// is mounted, so that the next process knows.
+func (r *Runtime) imageFor(ctx context.Context, p *pod) (image.Image, error) {
+	if p.plan.host {
 		return image.Image{Rootfs: "/", Config: v1.Config{}}, nil
 	}
-	return r.images.Get(ctx, plan.image, plan.pullPolicy)
+	source, err := r.images.Get(ctx, p.plan.image, p.plan.pullPolicy)
+	if err != nil {
+		return source, err
+	}
+	p.release = func() { r.images.Release(source.Digest) }
+	r.mu.Lock()
+	p.image = source.Digest
+	r.mu.Unlock()
+	return source, r.save(p, r.snapshot(p))
 }
 
 // launchPod makes the pod's files and socket, and starts its container.

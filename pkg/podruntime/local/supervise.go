@@ -59,6 +59,9 @@ func (r *Runtime) supervise(ctx context.Context, p *pod, begin begin) {
 	p.disconnectLocked()
 	r.mu.Unlock()
 	if r.removeWithRetries(ctx, p) {
+		if p.release != nil {
+			p.release()
+		}
 		r.forget(p)
 	}
 }
@@ -95,7 +98,7 @@ func (r *Runtime) fail(ctx context.Context, p *pod, err error) {
 	}
 	state := r.snapshot(p)
 	state.Phase, state.Reason, state.Message = podruntime.Failed, reason, err.Error()
-	if err := r.save(state, p.cgroup); err != nil {
+	if err := r.save(p, state); err != nil {
 		// After a restart it is found to have no process, so it fails again.
 		klog.FromContext(ctx).Error(err, "A pod's failure could not be recorded")
 	}

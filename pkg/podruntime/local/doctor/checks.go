@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
@@ -179,6 +180,28 @@ func (d *patient) disk(context.Context) Check {
 	if c.Level != OK {
 		c.Fix = "make room, or name another --data-dir"
 	}
+	return c
+}
+
+// images says what the unpacked images take.
+func (d *patient) images(context.Context) Check {
+	c := Check{Level: OK, Name: "images", Detail: "none is stored"}
+	stored, err := image.List(d.ImagesDir)
+	if err != nil {
+		return Check{Level: Warn, Name: c.Name, Detail: err.Error(), Fix: "run doctor as the user of the server"}
+	}
+	var total int64
+	for _, s := range stored {
+		total += s.Bytes
+	}
+	disk, err := image.DiskOf(d.existing)
+	if err != nil {
+		return Check{Level: Warn, Name: c.Name, Detail: err.Error()}
+	}
+	if len(stored) > 0 {
+		c.Detail = fmt.Sprintf("%d take %s in %s", len(stored), image.FormatBytes(total), d.ImagesDir)
+	}
+	c.Detail += fmt.Sprintf("; %d%% of the disk is in use", disk.UsedPercent())
 	return c
 }
 

@@ -78,6 +78,8 @@ func (r Report) String() string {
 type Config struct {
 	// Dir is where the runtime would keep its state. It need not exist yet.
 	Dir string
+	// ImagesDir is where it would keep images.
+	ImagesDir string
 	// AgentPath is the agent's binary.
 	AgentPath string
 }
@@ -88,7 +90,7 @@ func Run(ctx context.Context, config Config) Report {
 	d.existing = existingParent(config.Dir)
 	var report Report
 	for _, check := range []func(context.Context) Check{
-		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.cgroups, d.seccomp, d.stage, d.disk, d.agent,
+		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.agent,
 	} {
 		report.Checks = append(report.Checks, check(ctx))
 	}

@@ -9,12 +9,14 @@
 // nothing they hold reaches outside that directory, and their size and number
 // of files are bounded.
 //
-// The package does not mount, start or remove anything in use, and does not
-// collect images that nobody uses. Extended attributes and device nodes of
+// Images that nothing uses are removed, the least recently used first, when the
+// disk fills up (collect.go). The package does not mount or start anything, and
+// removes nothing in use. Extended attributes and device nodes of
 // layers are left out: in a container neither would have an effect.
 //
 // A pull has a goroutine of its own, which all who ask for the same image at
-// the time wait for; Close ends and joins them. There is one lock, Store.mu,
+// the time wait for; Close ends and joins them. Collector.Run is one of its
+// caller's. There is one lock, Store.mu,
 // never held over work on disk or the network. Read store.go first, then
 // source.go and unpack.go.
 package image

@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"k8s.io/utils/clock"
 )
 
 // Defaults of a Config.
@@ -67,6 +68,8 @@ type Config struct {
 	// MaxBytes and MaxEntries bound an unpacked image; 0 means the default.
 	MaxBytes   int64
 	MaxEntries int
+	// Clock says when images are used; nil means the real one.
+	Clock clock.WithTicker
 }
 
 // Image is one unpacked image.
@@ -91,6 +94,13 @@ type Store struct {
 	mu      sync.Mutex
 	closed  bool
 	flights map[string]*flight
+	// used counts the uses of each image by its digest, removing has those that
+	// are being removed. pinned counts the users of images that are not known.
+	used     map[string]int
+	removing map[string]chan struct{}
+	pinned   int
+	// pulled has an entry after an image was unpacked.
+	pulled chan struct{}
 }
 
 // flight is a pull under way. The fields are set before done is closed.
@@ -98,6 +108,9 @@ type flight struct {
 	done  chan struct{}
 	image Image
 	err   error
+	// waiters are those who wait for it, and get a use of the image each.
+	// Guarded by Store.mu.
+	waiters int
 }
 
 // Open opens the store in config.Dir and removes what unfinished pulls left there.
@@ -111,6 +124,9 @@ func Open(config Config) (*Store, error) {
 	if config.MaxBytes == 0 {
 		config.MaxBytes = DefaultMaxBytes
 	}
+	if config.Clock == nil {
+		config.Clock = clock.RealClock{}
+	}
 	if config.MaxEntries == 0 {
 		config.MaxEntries = DefaultMaxEntries
 	}
@@ -122,7 +138,8 @@ func Open(config Config) (*Store, error) {
 			return nil, fmt.Errorf("image store: %w", err)
 		}
 	}
-	s := &Store{config: config, slots: make(chan struct{}, DefaultPulls), flights: map[string]*flight{}}
+	s := &Store{config: config, slots: make(chan struct{}, DefaultPulls), flights: map[string]*flight{},
+		used: map[string]int{}, removing: map[string]chan struct{}{}, pulled: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
 }
@@ -136,8 +153,10 @@ func (s *Store) Close() {
 	s.pulls.Wait()
 }
 
-// Get returns an image, fetched and unpacked if need be. Callers who ask for
-// the same at the same time share one pull, which goes on if one of them gives up.
+// Get returns an image, fetched and unpacked if need be. The image is in use, and
+// is not removed, until the caller passes its digest to Release. Callers who ask
+// for the same at the same time share one pull, which goes on if one of them
+// gives up.
 func (s *Store) Get(ctx context.Context, ref Reference, policy Policy) (Image, error) {
 	if policy == "" {
 		policy = IfNotPresent
@@ -146,22 +165,23 @@ func (s *Store) Get(ctx context.Context, ref Reference, policy Policy) (Image, e
 		}
 	}
 	if policy != Always || ref.Kind != Registry {
-		if image, ok := s.local(ref); ok {
+		if image, ok := s.local(ctx, ref); ok {
 			return image, nil
 		}
 		if policy == Never && ref.Kind == Registry {
 			return Image{}, fmt.Errorf("image %q: %w", ref.Text, ErrNotPresent)
 		}
 	}
-	image, err := s.share(ctx, "ref "+ref.Text, func(ctx context.Context) (Image, error) { return s.fetch(ctx, ref) })
+	image, err := s.share(ctx, "ref "+ref.Text, true, func(ctx context.Context) (Image, error) { return s.fetch(ctx, ref) })
 	if err != nil {
 		return Image{}, fmt.Errorf("image %q: %w", ref.Text, shorten(err))
 	}
 	return image, nil
 }
 
-// share runs work once for all who ask for key meanwhile.
-func (s *Store) share(ctx context.Context, key string, work func(context.Context) (Image, error)) (Image, error) {
+// share runs work once for all who ask for key meanwhile. If use is set, work
+// returns an image in use, and so has each who asks.
+func (s *Store) share(ctx context.Context, key string, use bool, work func(context.Context) (Image, error)) (Image, error) {
 	s.mu.Lock()
 	f, ok := s.flights[key]
 	if !ok {
@@ -178,22 +198,37 @@ func (s *Store) share(ctx context.Context, key string, work func(context.Context
 			f.image, f.err = work(ctx)
 			s.mu.Lock()
 			delete(s.flights, key)
-			s.mu.Unlock()
+			if use && f.err == nil {
+				// The use that work has taken goes over to those who wait.
+				s.addLocked(f.image.Digest, f.waiters-1)
+			}
 			close(f.done)
+			s.mu.Unlock()
 		})
 	}
+	f.waiters++
 	s.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.image, f.err
 	case <-ctx.Done():
-		return Image{}, context.Cause(ctx)
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-f.done:
+		if use && f.err == nil {
+			s.addLocked(f.image.Digest, -1)
+		}
+	default:
+		f.waiters--
+	}
+	return Image{}, context.Cause(ctx)
 }
 
 // fetch gets an image from where its reference points and unpacks it, unless
-// an image of the same digest is here.
-func (s *Store) fetch(ctx context.Context, ref Reference) (Image, error) {
+// an image of the same digest is here. The image is in use if there is no error.
+func (s *Store) fetch(ctx context.Context, ref Reference) (_ Image, err error) {
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -218,10 +253,18 @@ func (s *Store) fetch(ctx context.Context, ref Reference) (Image, error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("reading the manifest: %w", err)
 	}
+	if err := s.use(ctx, digest); err != nil {
+		return Image{}, err
+	}
+	defer func() {
+		if err != nil {
+			s.Release(digest.String())
+		}
+	}()
 	image, err := s.load(digest)
 	if errors.Is(err, fs.ErrNotExist) {
 		// Two references to one image unpack it once.
-		image, err = s.share(ctx, "digest "+digest.String(), func(ctx context.Context) (Image, error) {
+		image, err = s.share(ctx, digestKey(digest), false, func(ctx context.Context) (Image, error) {
 			return s.unpack(ctx, source, digest)
 		})
 	}
@@ -255,6 +298,10 @@ func (s *Store) unpack(ctx context.Context, source v1.Image, digest v1.Hash) (Im
 	}
 	if err := publish(next, s.dir(digest)); err != nil {
 		return Image{}, err
+	}
+	select {
+	case s.pulled <- struct{}{}:
+	default:
 	}
 	return s.load(digest)
 }
@@ -310,8 +357,8 @@ func (s *Store) remember(ref Reference, identity string, digest v1.Hash) error {
 }
 
 // local returns the image that a reference named when last fetched, if it is
-// here and the file it came from is the same.
-func (s *Store) local(ref Reference) (Image, bool) {
+// here and the file it came from is the same. The image is in use then.
+func (s *Store) local(ctx context.Context, ref Reference) (Image, bool) {
 	data, err := os.ReadFile(s.notePath(ref))
 	if err != nil {
 		return Image{}, false
@@ -324,6 +371,12 @@ func (s *Store) local(ref Reference) (Image, bool) {
 	if err != nil || identity != noted.Identity {
 		return Image{}, false
 	}
+	if s.use(ctx, noted.Digest) != nil {
+		return Image{}, false
+	}
 	image, err := s.load(noted.Digest)
+	if err != nil {
+		s.Release(noted.Digest.String())
+	}
 	return image, err == nil
 }
