@@ -1,6 +1,8 @@
 package apiserver
 
 import (
+	"net/http"
+
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
@@ -8,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 
 	generatedopenapi "arl.io/arl/pkg/generated/openapi"
+	"arl.io/arl/pkg/registry/core"
 	"arl.io/arl/pkg/registry/sandbox"
 	"arl.io/arl/pkg/registry/warmpool"
 )
@@ -36,6 +39,9 @@ type Extra struct {
 	ReadyChecks []healthz.HealthChecker
 	// Clock is what ages in tables are reckoned with. The real clock if nil.
 	Clock clock.PassiveClock
+	// Core has a part of Kubernetes' own API served, too. It is nil in a cluster,
+	// which serves that itself.
+	Core *Core
 }
 
 // NewConfig returns a config with everything that follows from the API itself:
@@ -69,5 +75,15 @@ type completedConfig struct {
 
 // Complete derives whatever is not set. The config must not be changed after it.
 func (c *Config) Complete() CompletedConfig {
+	if c.Extra.Core != nil {
+		// Kinds that are served are known to the definitions of the API by name.
+		namer := openapi.NewDefinitionNamer(Scheme, core.Scheme)
+		c.GenericConfig.OpenAPIConfig.GetDefinitionName = namer.GetDefinitionName
+		c.GenericConfig.OpenAPIV3Config.GetDefinitionName = namer.GetDefinitionName
+	}
+	chain := c.GenericConfig.BuildHandlerChainFunc
+	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
+		return chain(withStatuses(handler, Codecs), config)
+	}
 	return CompletedConfig{&completedConfig{generic: c.GenericConfig.Complete(), extra: c.Extra}}
 }

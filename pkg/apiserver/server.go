@@ -14,7 +14,6 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
@@ -36,7 +35,13 @@ func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make API server: %w", err)
 	}
-	resources, err := c.extra.resources(c.generic.RESTOptionsGetter)
+	cfg := kind.Config{Typer: Scheme, RESTOptions: c.generic.RESTOptionsGetter, Clock: c.extra.Clock}
+	if c.extra.Core != nil {
+		if err := c.extra.Core.open(&cfg); err != nil {
+			return nil, err
+		}
+	}
+	resources, err := c.extra.resources(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -44,6 +49,11 @@ func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
 	group.VersionedResourcesStorageMap[v1alpha1.SchemeGroupVersion.Version] = resources
 	if err := server.InstallAPIGroup(&group); err != nil {
 		return nil, fmt.Errorf("install the API group %s: %w", arl.GroupName, err)
+	}
+	if c.extra.Core != nil {
+		if err := c.extra.Core.install(server, c.extra.Clock); err != nil {
+			return nil, err
+		}
 	}
 	if err := server.AddHealthChecks(c.extra.HealthChecks...); err != nil {
 		return nil, fmt.Errorf("add health checks: %w", err)
@@ -56,7 +66,7 @@ func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
 
 // resources maps every resource and subresource of v1alpha1 to what serves it.
 // If one cannot be had, none is left open.
-func (e Extra) resources(storage generic.RESTOptionsGetter) (_ map[string]rest.Storage, err error) {
+func (e Extra) resources(cfg kind.Config) (_ map[string]rest.Storage, err error) {
 	resources := map[string]rest.Storage{}
 	defer func() {
 		if err != nil {
@@ -65,7 +75,6 @@ func (e Extra) resources(storage generic.RESTOptionsGetter) (_ map[string]rest.S
 			}
 		}
 	}()
-	cfg := kind.Config{Typer: Scheme, RESTOptions: storage, Clock: e.Clock}
 	pools, err := warmpool.NewStorage(cfg, e.Keeper)
 	if err != nil {
 		return nil, err

@@ -27,12 +27,18 @@ type Config struct {
 	// Clock is what ages and durations in tables are reckoned with. The real
 	// clock if nil.
 	Clock clock.PassiveClock
+	// Namespaces is asked before an object is created. It is nil where the
+	// cluster does that.
+	Namespaces NamespaceGuard
+	// Categories are further groups of resources that the kinds are found in.
+	Categories []string
 }
 
 // REST serves the objects of one kind.
 type REST struct {
 	*genericregistry.Store
 	shortNames []string
+	categories []string
 }
 
 // StatusREST serves their status subresource. It shares the store of REST, and
@@ -70,6 +76,10 @@ func New[T Object, S, U any](def Definition[T, S, U], cfg Config) (*REST, *Statu
 		ResetFieldsStrategy:       main,
 		TableConvertor:            NewTable(cfg.Clock, def.Columns...),
 	}
+	if cfg.Namespaces != nil {
+		store.BeginCreate = inNamespace(cfg.Namespaces)
+		cfg.RESTOptions = guardedOptions{RESTOptionsGetter: cfg.RESTOptions, guard: cfg.Namespaces}
+	}
 	err := store.CompleteWithOptions(&generic.StoreOptions{
 		RESTOptions: cfg.RESTOptions,
 		AttrFunc:    def.attributes,
@@ -83,14 +93,14 @@ func New[T Object, S, U any](def Definition[T, S, U], cfg Config) (*REST, *Statu
 	statusStore := *store
 	statusStore.UpdateStrategy = status
 	statusStore.ResetFieldsStrategy = status
-	return &REST{Store: store, shortNames: def.ShortNames}, &StatusREST{store: &statusStore}, nil
+	return &REST{Store: store, shortNames: def.ShortNames, categories: append([]string{Category}, cfg.Categories...)}, &StatusREST{store: &statusStore}, nil
 }
 
 // ShortNames are further names of the resource for command lines.
 func (r *REST) ShortNames() []string { return r.shortNames }
 
 // Categories are the groups of resources this one is found in.
-func (r *REST) Categories() []string { return []string{Category} }
+func (r *REST) Categories() []string { return r.categories }
 
 // New returns an empty object.
 func (r *StatusREST) New() runtime.Object { return r.store.New() }

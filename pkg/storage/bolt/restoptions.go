@@ -1,6 +1,7 @@
 package bolt
 
 import (
+	"cmp"
 	"errors"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 const (
 	// DefaultPrefix is that of kube-apiserver, which tools for backups know.
 	DefaultPrefix = "/registry"
+	// coreGroup stands in keys for the core group, whose name is empty.
+	coreGroup = "core"
 	// DefaultDeleteCollectionWorkers is enough to fill a group commit without
 	// crowding out other requests.
 	DefaultDeleteCollectionWorkers = 8
@@ -97,7 +100,7 @@ func (g *RESTOptionsGetter) GetRESTOptions(resource schema.GroupResource, _ runt
 		Decorator:                 g.decorator,
 		EnableGarbageCollection:   g.config.GarbageCollector,
 		DeleteCollectionWorkers:   g.config.DeleteCollectionWorkers,
-		ResourcePrefix:            resource.Group + "/" + resource.Resource,
+		ResourcePrefix:            cmp.Or(resource.Group, coreGroup) + "/" + resource.Resource,
 		CountMetricPollPeriod:     g.config.CountMetricPollPeriod,
 		StorageObjectCountTracker: g.config.ObjectCountTracker,
 	}, nil
