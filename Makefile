@@ -79,6 +79,10 @@ e2e-components: tools ## Make the cluster of the tests another version: KUBERNET
 test-sdk: build ## Check the Python SDK: style, types, and tests that start a real server; needs root or user namespaces.
 	@hack/test-sdk.sh $(PYTESTFLAGS)
 
+.PHONY: test-clients
+test-clients: build ## Use a standalone server with clients that nobody here wrote; needs root or user namespaces.
+	@hack/test-clients.sh
+
 .PHONY: docs-sdk
 docs-sdk: ## Write the reference of the Python SDK to dist/python-docs.
 	@hack/docs-sdk.sh

@@ -76,7 +76,8 @@ func (s *Server) startUntil(ctx context.Context, path string) error {
 		return fmt.Errorf("open the server's log: %w", err)
 	}
 	defer log.Close()
-	args := append([]string{"--standalone", "--data-dir", s.config.Dir, "--secure-port", strconv.Itoa(s.port)}, s.config.Args...)
+	// Tests and benchmarks take a namespace of their own without creating it.
+	args := append([]string{"--standalone", "--data-dir", s.config.Dir, "--secure-port", strconv.Itoa(s.port), "--create-namespaces"}, s.config.Args...)
 	s.cmd = exec.Command(s.config.Binary, args...)
 	s.cmd.Stdout, s.cmd.Stderr = log, log
 	if err := s.cmd.Start(); err != nil {

@@ -60,8 +60,8 @@ func TestMetricsOfStorage(t *testing.T) {
 
 	wantCounted(t, before, after)
 	wantNothingOfEtcd(t, after)
-	if keys := mustValue(t, after, "arl_storage_keys"); keys != pools+1 {
-		t.Errorf("%v keys, want %d", keys, pools+1)
+	if keys := mustValue(t, after, "arl_storage_keys"); keys != pools+2 {
+		t.Errorf("%v keys, want %d: the pools and a namespace", keys, pools+2)
 	}
 	compacted, revision := mustValue(t, after, "arl_storage_compacted_revision"), mustValue(t, after, "arl_storage_revision")
 	if compacted == 0 || compacted > revision {

@@ -167,10 +167,10 @@ func TestRestoreIntoANewDirectory(t *testing.T) {
 	n := newTenant(t, startServer(t))
 	want := n.CreatePool(hostPool("carried-over", 0))
 	backup := filepath.Join(n.server.dir, "backup")
-	wantWords(t, mustStorage(t, "backup", "--data-dir", n.server.data, "--output", backup), "backed up revision", "1 objects")
+	wantWords(t, mustStorage(t, "backup", "--data-dir", n.server.data, "--output", backup), "backed up revision", "3 objects")
 
 	other := ownServer(t)
-	wantWords(t, mustStorage(t, "restore", "--input", backup, "--data-dir", other.data), "1 objects", "new certificates", "--standalone --data-dir "+other.data)
+	wantWords(t, mustStorage(t, "restore", "--input", backup, "--data-dir", other.data), "3 objects", "new certificates", "--standalone --data-dir "+other.data)
 	other.mustStart(t)
 	got, err := tenantIn(t, other, n.Namespace).Pools().Get(t.Context(), want.Name, getNow)
 	if err != nil || got.UID != want.UID {

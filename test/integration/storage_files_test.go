@@ -20,7 +20,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	t.Parallel()
 	s := ownServer(t)
 	makeDatabase(t, s)
-	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 2 objects")
+	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 3 objects")
 	for name, object := range map[string]string{"log.db": loggedName, "state.db": foldedName} {
 		t.Run(name, func(t *testing.T) {
 			path := filepath.Join(s.storage(), name)
@@ -63,11 +63,11 @@ func TestCompactShrinks(t *testing.T) {
 	}
 	s.mustStop(t)
 	before := storageSize(t, s)
-	wantWords(t, mustStorage(t, "compact", "--data-dir", s.data), "BEFORE", "AFTER", "2 objects at revision")
+	wantWords(t, mustStorage(t, "compact", "--data-dir", s.data), "BEFORE", "AFTER", "3 objects at revision")
 	if after := storageSize(t, s); after > before/8 {
 		t.Errorf("%d bytes are left of %d", after, before)
 	}
-	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 2 objects")
+	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 3 objects")
 	s.mustStart(t)
 	if got, err := n.Pools().List(t.Context(), everything); err != nil || len(got.Items) != 2 {
 		t.Errorf("%d pools are left, want 2: %v", len(got.Items), err)
@@ -158,9 +158,9 @@ func TestReadOnlyDirectory(t *testing.T) {
 	makeDatabase(t, s)
 	backup := filepath.Join(s.dir, "backup")
 	mountReadOnly(t, s.data)
-	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 2 objects")
+	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 3 objects")
 	wantWords(t, mustStorage(t, "stats", "--offline", "--data-dir", s.data), "warmpools.arl.io")
-	wantWords(t, mustStorage(t, "backup", "--offline", "--data-dir", s.data, "--output", backup), "2 objects")
+	wantWords(t, mustStorage(t, "backup", "--offline", "--data-dir", s.data, "--output", backup), "3 objects")
 	storageFails(t, []string{"compact", "--data-dir", s.data}, s.storage(), "read-only file system")
 	storageFails(t, []string{"restore", "--input", backup, "--data-dir", filepath.Join(s.data, "deeper")}, filepath.Join(s.data, "deeper"), "read-only file system")
 	storageFails(t, []string{"backup", "--offline", "--data-dir", s.data, "--output", filepath.Join(s.data, "b")}, filepath.Join(s.data, "b"), "read-only file system")
@@ -248,7 +248,7 @@ func TestStorageCommandsOnAFullDisk(t *testing.T) {
 	if _, err := os.Lstat(other); err == nil {
 		t.Errorf("%s is left", other)
 	}
-	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 20 objects")
+	wantWords(t, mustStorage(t, "verify", "--data-dir", s.data), "everything is in order: 21 objects")
 
 	if err := os.Remove(filler); err != nil {
 		t.Fatal(err)

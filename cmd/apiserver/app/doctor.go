@@ -9,6 +9,7 @@ import (
 
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/standalone"
+	"arl.io/arl/pkg/podruntime/local"
 	"arl.io/arl/pkg/podruntime/local/doctor"
 )
 
@@ -25,6 +26,7 @@ func newDoctorCommand() *cobra.Command {
 			}
 			report := doctor.Run(cmd.Context(), doctor.Config{
 				Dir:       filepath.Join(o.DataDir, standalone.RuntimeDir),
+				ImagesDir: local.ImagesDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
 				AgentPath: o.Runtime.AgentPath,
 			})
 			if _, err := report.WriteTo(cmd.OutOrStdout()); err != nil {

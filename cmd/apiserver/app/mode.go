@@ -8,8 +8,10 @@ import (
 	"k8s.io/utils/clock"
 
 	"arl.io/arl/cmd/apiserver/app/aggregated"
+	"arl.io/arl/cmd/apiserver/app/modes"
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/standalone"
+	"arl.io/arl/pkg/apiserver"
 	"arl.io/arl/pkg/podruntime"
 )
 
@@ -23,8 +25,10 @@ type mode interface {
 	NewRuntime(ctx context.Context) (podruntime.Runtime, error)
 	// GarbageCollected says that somebody collects objects whose owner is gone.
 	GarbageCollected() bool
-	// Install adds what the server answers beyond its own API.
-	Install(server *genericapiserver.GenericAPIServer)
+	// Extend adds what the server answers beyond its own API. Called after NewRuntime.
+	Extend(config *apiserver.Config, parts modes.Parts) error
+	// Prepare does what has to be done right before the server serves.
+	Prepare(ctx context.Context)
 	// Whereabouts tell where the server is to be found, as keys and values of a log.
 	Whereabouts() []any
 	// Run does what goes on beside serving, until ctx ends.

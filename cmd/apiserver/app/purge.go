@@ -16,37 +16,44 @@ import (
 	"arl.io/arl/cmd/apiserver/app/standalone"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local"
+	"arl.io/arl/pkg/podruntime/local/image"
 )
 
 // newPurgeCommand returns the command that removes what a stopped server left running.
 func newPurgeCommand() *cobra.Command {
 	o := options.New()
+	keepImages := false
 	cmd := &cobra.Command{
 		Use:   "purge --data-dir DIR",
-		Short: "Remove all containers of a standalone server that has stopped",
-		Long: `Remove all containers of a standalone server that has stopped.
+		Short: "Remove all containers and images of a standalone server that has stopped",
+		Long: `Remove all containers and images of a standalone server that has stopped.
 
 Containers outlive the server, so that a restart finds them and what runs in
-them. purge ends them and frees what they hold. Objects stay as they are; a
-server that is started afterwards fails the sandboxes that were in use and
-fills its pools anew.`,
-		Args: cobra.NoArgs,
+them. purge ends them and frees what they hold, and removes the images that were
+unpacked for them, unless --keep-images is given. Objects stay as they are; a
+server that is started afterwards fails the sandboxes that were in use, refills
+its pools, and pulls the images again.
+
+The server must be stopped. A damaged database does not matter.`,
+		Example: `  arl-apiserver purge --data-dir ./arl-data`,
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.Complete(); err != nil {
 				return err
 			}
-			return purge(cmd.Context(), o, cmd.OutOrStdout())
+			return purge(cmd.Context(), o, keepImages, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "The stopped server's data directory.")
 	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
+	cmd.Flags().BoolVar(&keepImages, "keep-images", false, "Keep the images, so that they need not be pulled again.")
 	if err := cmd.MarkFlagRequired("data-dir"); err != nil {
 		panic(err) // the flag is defined two lines above
 	}
 	return cmd
 }
 
-func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
+func purge(ctx context.Context, o *options.Options, keepImages bool, out io.Writer) (err error) {
 	if _, err := os.Stat(o.DataDir); errors.Is(err, os.ErrNotExist) {
 		fmt.Fprintf(out, "%s does not exist: nothing to remove\n", o.DataDir)
 		return nil
@@ -71,9 +78,15 @@ func purge(ctx context.Context, o *options.Options, out io.Writer) (err error) {
 	}()
 
 	removed, err := p.removeAll(ctx, pods, ended)
+	fmt.Fprintf(out, "%d containers removed\n", removed)
+	if err == nil && !keepImages {
+		var freed int64
+		var images int
+		freed, images, err = pods.RemoveImages(ctx)
+		fmt.Fprintf(out, "%d images removed, %s freed\n", images, image.FormatBytes(freed))
+	}
 	stop()
 	<-ended
-	fmt.Fprintf(out, "%d containers removed\n", removed)
 	return errors.Join(err, runErr)
 }
 

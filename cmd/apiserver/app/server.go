@@ -114,14 +114,15 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	}
 	stores := &bolt.Stores{}
 	opened.metrics.Observe(storagemetrics.Source{DB: db, Stores: stores})
-	storage, err := bolt.NewRESTOptionsGetter(bolt.RESTOptionsConfig{
+	storageConfig := bolt.RESTOptionsConfig{
 		Backend:            bolt.Backend{DB: db, Expirer: s.expirer, Clock: clk, Stores: stores},
 		Codec:              codec,
 		StorageVersion:     v1alpha1.SchemeGroupVersion,
 		TransformerFor:     s.encryption.transformerFor,
 		ObjectCountTracker: config.GenericConfig.StorageObjectCountTracker,
 		GarbageCollector:   s.mode.GarbageCollected(),
-	})
+	}
+	storage, err := bolt.NewRESTOptionsGetter(storageConfig)
 	if err != nil {
 		return nil, fmt.Errorf("set up storage: %w", err)
 	}
@@ -131,7 +132,11 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	if err != nil {
 		return nil, err
 	}
-	if s.scheduler, err = newScheduler(o, pods, selfConfig(config.GenericConfig.LoopbackClientConfig, self), clk); err != nil {
+	selfClient := selfConfig(config.GenericConfig.LoopbackClientConfig, self)
+	if s.scheduler, err = newScheduler(o, pods, selfClient, clk); err != nil {
+		return nil, err
+	}
+	if err := s.mode.Extend(config, partsOf(storageConfig, selfClient)); err != nil {
 		return nil, err
 	}
 	config.Extra.Allocator, config.Extra.Keeper = s.scheduler, s.scheduler
@@ -143,7 +148,7 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	}
 	s.encryption.report(ctx)
 	s.api.ShutdownTimeout = o.ShutdownTimeout
-	s.mode.Install(s.api)
+	s.mode.Prepare(ctx)
 	storageapi.Install(s.api.Handler.NonGoRestfulMux, db)
 	self.Serve(s.api.Handler)
 	return s, nil

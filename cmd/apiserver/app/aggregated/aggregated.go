@@ -28,15 +28,16 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
-	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/cmd/apiserver/app/modes"
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/pki"
+	"arl.io/arl/pkg/apiserver"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/kube"
 )
@@ -121,8 +122,11 @@ func (m *Mode) NewRuntime(ctx context.Context) (podruntime.Runtime, error) {
 // GarbageCollected says that the cluster collects objects whose owner is gone.
 func (m *Mode) GarbageCollected() bool { return true }
 
-// Install adds nothing: the cluster answers for the rest of its API.
-func (m *Mode) Install(*genericapiserver.GenericAPIServer) {}
+// Extend adds nothing: the cluster answers for the rest of its API.
+func (m *Mode) Extend(*apiserver.Config, modes.Parts) error { return nil }
+
+// Prepare does nothing.
+func (m *Mode) Prepare(context.Context) {}
 
 // Whereabouts tell where the server is to be found, as keys and values of a log.
 func (m *Mode) Whereabouts() []any {

@@ -38,6 +38,9 @@ type Options struct {
 	// Standalone says that this process is a whole installation on one machine.
 	// Otherwise it stands behind the API server of a cluster.
 	Standalone bool
+	// CreateNamespaces says that a standalone server creates a missing namespace
+	// with the first object in it.
+	CreateNamespaces bool
 	// DataDir holds all state: database, certificates, kubeconfig, containers.
 	DataDir string
 
@@ -82,6 +85,8 @@ type RuntimeOptions struct {
 	RegistryMirrors []string
 	// Parallelism is how many pods are started at the same time.
 	Parallelism int
+	// Images say when images that no pod uses are removed.
+	Images image.Watermarks
 }
 
 // SchedulerOptions are the flags of the scheduler.
@@ -109,7 +114,12 @@ func New() *Options {
 			RetentionBytes: ByteSize{resource.MustParse("256Mi")},
 			MinFree:        ByteSize{resource.MustParse("64Mi")},
 		},
-		Runtime: RuntimeOptions{Parallelism: 2 * runtime.NumCPU()},
+		Runtime: RuntimeOptions{
+			Parallelism: 2 * runtime.NumCPU(),
+			Images: image.Watermarks{
+				HighPercent: image.DefaultHighPercent, LowPercent: image.DefaultLowPercent, MinAge: image.DefaultMinAge,
+			},
+		},
 		Scheduler: SchedulerOptions{
 			TaskRetention: time.Hour, TaskRetentionBytes: ByteSize{resource.MustParse("1Gi")}, MaxExecutions: 1024,
 		},
@@ -127,6 +137,9 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.BoolVar(&o.Standalone, "standalone", o.Standalone,
 		"Run as a whole installation on this machine: own certificates, own kubeconfig, pods as local containers. "+
 			"Otherwise this server is part of a cluster, behind the cluster's API server.")
+	fs.BoolVar(&o.CreateNamespaces, "create-namespaces", o.CreateNamespaces,
+		"With --standalone: an object that is created in a namespace that does not exist creates the namespace, too. "+
+			"Otherwise that is an error, as in Kubernetes. The namespace \"default\" always exists.")
 	fs.StringVar(&o.DataDir, "data-dir", o.DataDir,
 		"Directory of all state: database, certificates, kubeconfig and containers. Made if missing. One server at a time may use it. Required.")
 
@@ -134,7 +147,8 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addServingFlags(sets.FlagSet("serving"))
 	o.clusterFlags = o.Cluster.addFlags(sets)
 	o.addRuntimeFlags(sets.FlagSet("runtime"))
-	o.localFlags = []string{"agent-path", "allow-host-image", "registry-mirror"}
+	o.localFlags = []string{"create-namespaces", "agent-path", "allow-host-image", "registry-mirror",
+		"image-gc-high-threshold", "image-gc-low-threshold", "minimum-image-ttl-duration"}
 
 	fs = sets.FlagSet("scheduler")
 	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
@@ -169,6 +183,12 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.Runtime.RegistryMirrors, "registry-mirror", o.Runtime.RegistryMirrors,
 		"With --standalone: REGISTRY=URL, for instance docker.io=https://mirror.example.org: a registry that is asked for the images of another first. "+
 			"http:// means without TLS. May be given once for each registry.")
+	fs.IntVar(&o.Runtime.Images.HighPercent, "image-gc-high-threshold", o.Runtime.Images.HighPercent,
+		"With --standalone: the percentage of the disk's use at which images that no pod uses are removed, the least recently used first. 100 turns it off.")
+	fs.IntVar(&o.Runtime.Images.LowPercent, "image-gc-low-threshold", o.Runtime.Images.LowPercent,
+		"With --standalone: the percentage of the disk's use down to which images are removed.")
+	fs.DurationVar(&o.Runtime.Images.MinAge, "minimum-image-ttl-duration", o.Runtime.Images.MinAge,
+		"With --standalone: how long an image is kept after its last use.")
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
 		"How many pods of all pools together are started at the same time. A pod counts until it is ready or says what it waits for, for 10 s at most. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
 }
@@ -254,6 +274,7 @@ func (o *Options) validateMode() (errs []error) {
 		if _, err := image.ParseMirrors(o.Runtime.RegistryMirrors); err != nil {
 			wrong("--registry-mirror: %w", err)
 		}
+		errs = append(errs, o.Runtime.validateImages()...)
 		if err := o.validateAgentPath(); err != nil {
 			errs = append(errs, err)
 		}
@@ -267,6 +288,20 @@ func (o *Options) validateMode() (errs []error) {
 	}
 	if err := o.Cluster.validate(); err != nil {
 		errs = append(errs, err)
+	}
+	return errs
+}
+
+func (o *RuntimeOptions) validateImages() (errs []error) {
+	high, low := o.Images.HighPercent, o.Images.LowPercent
+	if high < 1 || high > 100 {
+		errs = append(errs, fmt.Errorf("--image-gc-high-threshold: must be 1 to 100, is %d", high))
+	}
+	if low < 0 || low >= high {
+		errs = append(errs, fmt.Errorf("--image-gc-low-threshold: must be below --image-gc-high-threshold, which is %d, is %d", high, low))
+	}
+	if o.Images.MinAge < 0 {
+		errs = append(errs, fmt.Errorf("--minimum-image-ttl-duration: must not be negative, is %s", o.Images.MinAge))
 	}
 	return errs
 }

@@ -12,15 +12,22 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	genericapiserver "k8s.io/apiserver/pkg/server"
+	"k8s.io/apiserver/pkg/server/filters"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/cmd/apiserver/app/modes"
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/pki"
+	"arl.io/arl/pkg/apiserver"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/local"
 	"arl.io/arl/pkg/podruntime/local/image"
+	"arl.io/arl/pkg/registry/core"
 )
 
 // RuntimeDir is the folder of the data directory in which containers live.
@@ -33,6 +40,11 @@ type Mode struct {
 	ca         *pki.Authority
 	address    string
 	kubeconfig string
+	// pods shows the containers as pods.
+	pods *podView
+	// core is set by Extend, and emptier.
+	core    *apiserver.Core
+	emptier *emptier
 }
 
 // New returns the mode. pkiDir holds its certificates; they are made if missing.
@@ -41,7 +53,7 @@ func New(o *options.Options, pkiDir string, clk clock.WithTicker) (*Mode, error)
 	if err != nil {
 		return nil, err
 	}
-	return &Mode{options: o, clock: clk, ca: ca}, nil
+	return &Mode{options: o, clock: clk, ca: ca, pods: newPodView(clk)}, nil
 }
 
 // Apply fills in the generic server's config: certificates, the listener, and
@@ -89,24 +101,58 @@ func (m *Mode) NewRuntime(ctx context.Context) (podruntime.Runtime, error) {
 		Parallelism:    m.options.Runtime.Parallelism,
 		Mirrors:        mirrors,
 		Clock:          m.clock,
+		Observer:       m.pods,
+		Images:         m.options.Runtime.Images,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the container runtime: %w", err)
 	}
+	m.pods.runtime = pods
 	return pods, nil
 }
 
 // GarbageCollected says that nobody collects objects whose owner is gone.
 func (m *Mode) GarbageCollected() bool { return false }
 
-// Install adds what the server answers beyond its own API.
-func (m *Mode) Install(server *genericapiserver.GenericAPIServer) { serveCoreV1(server) }
+// Extend adds the small part of Kubernetes' own API that is served here.
+func (m *Mode) Extend(config *apiserver.Config, parts modes.Parts) error {
+	codec, err := core.StorageCodec()
+	if err != nil {
+		return err
+	}
+	storage, err := parts.Storage(codec, corev1.SchemeGroupVersion)
+	if err != nil {
+		return fmt.Errorf("set up the storage of namespaces: %w", err)
+	}
+	m.core = &apiserver.Core{
+		Storage: storage, CreateNamespaces: m.options.CreateNamespaces, ExistingNamespaces: parts.StoredNamespaces,
+		Pods: m.pods.feed, Logs: m.pods,
+	}
+	config.Extra.Core = m.core
+	longRunning := filters.BasicLongRunningRequestCheck(sets.NewString("watch"), sets.NewString("log"))
+	config.GenericConfig.LongRunningFunc = longRunning
+	m.emptier, err = newEmptier(m.core, parts.Self, m.clock)
+	return err
+}
+
+// Prepare creates the namespaces that are missing. What cannot be created now, as
+// on a full disk, is tried again by Run.
+func (m *Mode) Prepare(ctx context.Context) { m.emptier.ensure(ctx) }
 
 // Whereabouts tell where the server is to be found, as keys and values of a log.
 func (m *Mode) Whereabouts() []any { return []any{"address", m.address, "kubeconfig", m.kubeconfig} }
 
-// Run keeps certificates from expiring, until ctx ends. The server notices new files by itself.
+// Run keeps certificates from expiring and empties namespaces that are being
+// deleted, until ctx ends.
 func (m *Mode) Run(ctx context.Context) {
+	var group sync.WaitGroup
+	defer group.Wait()
+	group.Go(func() { m.keepCertificates(ctx) })
+	group.Go(func() { m.emptier.run(ctx) })
+}
+
+// keepCertificates renews certificates. The server notices new files by itself.
+func (m *Mode) keepCertificates(ctx context.Context) {
 	pki.KeepRenewed(ctx, m.clock,
 		pki.Step{Name: "the serving certificate", Do: func() error {
 			_, err := m.ca.Serving("serving", servingHosts(m.options.Serving.BindAddress))

@@ -61,6 +61,7 @@ class Server:
         command = [
             str(BINARY),
             "--standalone",
+            "--create-namespaces",
             "--data-dir",
             str(self.data),
             "--allow-host-image",
