@@ -66,12 +66,12 @@ func (e *Executor) report(status *v1alpha1.TaskStatus, task *v1alpha1.Task, x *e
 	case v.result != nil:
 		status.ExitCode = v.result.ExitCode
 		status.Duration = duration(v.result.DurationMicros)
-		status.Steps = stepsOf(task, v.result.Steps, d != full)
-		reportOutput(status, v.result, e.config.OutputLimit, d != full)
+		status.Steps = stepsOf(task, v.result.Steps, d >= slim)
+		reportOutput(status, v.result, e.config.OutputLimit, d >= slim)
 	case !v.begun:
-		status.Steps = stepsOf(task, nil, d != full)
+		status.Steps = stepsOf(task, nil, d >= slim)
 	}
-	if d != full {
+	if d >= slim {
 		status.Message = clip("output and details are left out, as the task would be too large with them; "+status.Message, maxMessage)
 	}
 	if d == least {

@@ -118,8 +118,8 @@ func (s *size) metadata(meta *metav1.ObjectMeta) {
 		}
 		if entry.FieldsV1 != nil {
 			// It is JSON already, and part of the JSON as it stands.
-			s.stored += fieldStored + len(entry.FieldsV1.Raw)
-			s.asJSON += fieldJSON + len(entry.FieldsV1.Raw)
+			s.stored += fieldStored + len(entry.FieldsV1.GetRawBytes())
+			s.asJSON += fieldJSON + len(entry.FieldsV1.GetRawBytes())
 		}
 	}
 }

@@ -60,7 +60,7 @@ func randomTask(random *rand.Rand, alphabet string) *arl.Task {
 	task.UID, task.CreationTimestamp, task.DeletionTimestamp = types.UID(text(36)), metav1.Now(), ptr.To(metav1.Now())
 	task.OwnerReferences = []metav1.OwnerReference{{APIVersion: text(20), Kind: text(9), Name: text(9), UID: types.UID(text(36)), Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true)}}
 	task.ManagedFields = []metav1.ManagedFieldsEntry{{Manager: text(20), Operation: "Apply", APIVersion: "arl.io/v1alpha1", Time: ptr.To(metav1.Now()),
-		FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"f:spec":{}}`)}, Subresource: "status"}}
+		FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"f:spec":{}}`), Subresource: "status"}}
 	task.Spec = arl.TaskSpec{
 		SandboxRef: text(63), PoolRef: text(63), Timeout: text(9), Retries: 10, RetryPolicy: arl.RetryInfrastructure,
 		TTLSecondsAfterFinished: ptr.To[int32](1 << 30), TraceID: text(256), Cancel: true,
