@@ -156,6 +156,8 @@ func TestAOneShotTaskWaitsForItsPool(t *testing.T) {
 
 func TestAOneShotTaskWithoutAPod(t *testing.T) {
 	h := schedulertest.New(t).Start()
+	// No pod gets ready: a cold pool would start one for the task.
+	h.Runtime.Manual(true)
 	pool := schedulertest.Pool("pool", 0)
 	pool.Spec.AllocationTimeoutSeconds = ptr.To[int32](0)
 	h.CreatePool(pool)
