@@ -27,6 +27,9 @@ forget_log_tail     ./test/robustness  ^TestKill$                  -rounds=30 -s
 forget_log_tail     ./test/consistency ^TestLinearizableAcrossCrashes$
 no_checksum         ./pkg/storage/kv   ^TestOpenRefuses$
 no_checksum         ./test/robustness  ^TestDamage$                -rounds=30 -stride=7
+no_checksum         ./pkg/storage/kv   ^TestLargeDamaged$
+any_version         ./pkg/storage/kv   ^TestLargeLife$
+any_version         ./pkg/storage/kv   ^TestModel$
 no_sync             ./test/robustness  ^TestPowerCutAtEachCall$    -rounds=30 -stride=7
 no_sync             ./test/robustness  ^TestPowerCutUnderLoad$     -rounds=30 -stride=7
 trim_before_fold    ./pkg/storage/kv   ^TestFailStopInCompaction$

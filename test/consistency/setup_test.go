@@ -2,6 +2,7 @@ package consistency
 
 import (
 	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,8 +49,12 @@ type podStore struct {
 	db *kv.DB
 }
 
+// opened counts how often a database was opened.
+var opened atomic.Int64
+
 func openStore(dir string, bookmarks time.Duration) (*podStore, error) {
-	db, err := kv.Open(dir, kv.Options{})
+	// Values of every second opening are in the files only.
+	db, err := kv.Open(dir, kv.Options{LargeValueBytes: int(1 + opened.Add(1)%2<<20)})
 	if err != nil {
 		return nil, err
 	}

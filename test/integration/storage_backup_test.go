@@ -147,6 +147,9 @@ func storedNames(t *testing.T, s *server) (names []string) {
 			return true
 		})
 	}
+	if err := database.Close(); err != nil {
+		t.Error(err)
+	}
 	slices.Sort(names)
 	return names
 }

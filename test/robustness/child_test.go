@@ -61,6 +61,10 @@ type child struct {
 	done   chan struct{}
 }
 
+// largeAbove has databases keep a part of the values in their files only, of
+// each size of values that the tests choose.
+const largeAbove = 150
+
 func runChild(encoded string) (code int) {
 	c := &child{done: make(chan struct{})}
 	if err := json.Unmarshal([]byte(encoded), &c.order); err != nil {
@@ -73,7 +77,7 @@ func runChild(encoded string) (code int) {
 	}
 	c.say(0, "opening")
 	var err error
-	if c.db, err = kv.Open(c.Dir, kv.Options{}); err != nil {
+	if c.db, err = kv.Open(c.Dir, kv.Options{LargeValueBytes: largeAbove}); err != nil {
 		return c.say(exitRefused, "refused %q", err.Error())
 	}
 	if c.engine, err = newEngine(c.Layer, c.db); err != nil {

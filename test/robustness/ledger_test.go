@@ -92,7 +92,7 @@ func (l *ledger) ack(id, number string) error {
 
 // check opens the database and compares it with the ledger.
 func (l *ledger) check(dir string) error {
-	db, err := kv.Open(dir, kv.Options{})
+	db, err := kv.Open(dir, kv.Options{LargeValueBytes: largeAbove})
 	if err != nil {
 		return err
 	}
@@ -136,7 +136,11 @@ func (l *ledger) compareLog(db *kv.DB, compacted, rev int64) error {
 				return fmt.Errorf("the event after revision %d is of revision %d", next-1, e.Rev)
 			}
 			next++
-			if err := l.found(e.Rev, e.Key, e.Value, e.Delete); err != nil {
+			value, err := e.Current().Load()
+			if err != nil {
+				return err
+			}
+			if err := l.found(e.Rev, e.Key, value, e.Delete); err != nil {
 				return err
 			}
 		}
@@ -187,7 +191,11 @@ func (l *ledger) compareContent(s kv.Snapshot) (err error) {
 	live := map[string]int64{}
 	s.Ascend("", "", func(e kv.Entry) bool {
 		live[e.Key] = e.ModRev
-		if err = l.found(e.ModRev, e.Key, e.Value, false); err == nil && e.ModRev < l.newest[e.Key] {
+		var value []byte
+		if value, err = e.Load(); err != nil {
+			return false
+		}
+		if err = l.found(e.ModRev, e.Key, value, false); err == nil && e.ModRev < l.newest[e.Key] {
 			err = fmt.Errorf("key %s is at revision %d, it was at %d", e.Key, e.ModRev, l.newest[e.Key])
 		}
 		return err == nil

@@ -43,7 +43,7 @@ func (c *child) script() error {
 		return fmt.Errorf("close: %w", err)
 	}
 	var err error
-	if c.db, err = kv.Open(c.Dir, kv.Options{}); err != nil {
+	if c.db, err = kv.Open(c.Dir, kv.Options{LargeValueBytes: largeAbove}); err != nil {
 		return err
 	}
 	if c.engine, err = newEngine(c.Layer, c.db); err != nil {

@@ -16,8 +16,9 @@ const (
 	// DefaultRetention is how long a client may be away and still go on where
 	// it was, and how long a list may take from its first page to its last.
 	DefaultRetention = 5 * time.Minute
-	// DefaultMaxLogBytes bounds the memory that history takes under load. Above
-	// it retention gives way, which costs slow clients a new list.
+	// DefaultMaxLogBytes bounds what history takes under load, in memory and, of
+	// large objects, on disk. Above it retention gives way, which costs slow
+	// clients a new list.
 	DefaultMaxLogBytes = 256 << 20
 )
 
@@ -37,8 +38,8 @@ type CompactorConfig struct {
 	Clock clock.WithTicker
 	// Retention is how long history is kept at least. 0: DefaultRetention.
 	Retention time.Duration
-	// MaxLogBytes is how much memory history may take, however young it is.
-	// 0: DefaultMaxLogBytes.
+	// MaxLogBytes is how much history may take, however young it is. See
+	// kv.Stats.LogBytes. 0: DefaultMaxLogBytes.
 	MaxLogBytes int64
 	// OnCompact is told of every compaction how long it took, and how it ended
 	// unless it was by the end of Run's context. May be nil.
@@ -46,8 +47,9 @@ type CompactorConfig struct {
 }
 
 // Compactor forgets history: revisions older than the retention, and the older
-// half of what there is whenever it takes too much memory. Objects are not
-// affected.
+// half of what there is whenever it takes too much. Objects are not affected. A
+// backup under way holds up the first and not the second: it must not make the
+// database grow without bound.
 type Compactor struct {
 	db        *kv.DB
 	clock     clock.WithTicker
@@ -111,6 +113,9 @@ func (c *Compactor) Run(ctx context.Context) error {
 func (c *Compactor) compact(ctx context.Context) error {
 	stats := c.db.Stats()
 	target := c.expired(stats.Revision)
+	if stats.BackupRevision > 0 {
+		target = min(target, stats.BackupRevision)
+	}
 	if stats.LogBytes > c.maxBytes {
 		half := stats.CompactedRevision + (stats.Revision-stats.CompactedRevision+1)/2
 		target = max(target, half)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -49,6 +50,57 @@ func TestCompactionByAge(t *testing.T) {
 	}
 	if n := len(c.marks); n > retentionMarks+1 {
 		t.Errorf("remembers %d moments", n)
+	}
+}
+
+// TestCompactionDuringABackup: age waits for a backup under way, size does not,
+// and a backup that was overtaken fails.
+func TestCompactionDuringABackup(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		maxBytes  int64
+		overtaken bool
+	}{{"by age", 0, false}, {"by size", 1 << 10, true}} {
+		t.Run(tc.name, func(t *testing.T) {
+			db := openDB(t, kv.Options{})
+			clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
+			c := NewCompactor(CompactorConfig{DB: db, Clock: clk, Retention: time.Minute, MaxLogBytes: tc.maxBytes})
+			value := make([]byte, 1<<20)
+			entries := []kv.Entry{mustPut(t, db, "a", value), mustPut(t, db, "b", value)}
+			read, write := io.Pipe()
+			done := make(chan error, 1)
+			go func() {
+				_, err := db.Backup(t.Context(), write, nil)
+				done <- errors.Join(err, write.CloseWithError(err))
+			}()
+			eventually(t, "the backup is under way", func() bool { return db.Stats().BackupRevision != 0 })
+			held := db.Stats().BackupRevision
+			for range 3 {
+				for i, e := range entries {
+					var err error
+					if entries[i], err = db.Apply(t.Context(), kv.Op{Key: e.Key, Value: value, Expect: e.ModRev}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := c.compact(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				clk.Step(time.Minute)
+			}
+			if got := db.Stats().CompactedRevision; got > held != tc.overtaken {
+				t.Errorf("compacted up to %d, the backup is of %d", got, held)
+			}
+			_, err := io.Copy(io.Discard, read)
+			if err := errors.Join(err, <-done); tc.overtaken != errors.Is(err, kv.ErrCompacted) || !tc.overtaken && err != nil {
+				t.Errorf("the backup ended with %v", err)
+			}
+			if held := db.Stats().BackupRevision; held != 0 {
+				t.Errorf("revision %d is held after the backup", held)
+			}
+			if err := c.compact(t.Context()); err != nil || db.Stats().CompactedRevision < held {
+				t.Errorf("after the backup: compacted up to %d, %v", db.Stats().CompactedRevision, err)
+			}
+		})
 	}
 }
 
@@ -98,7 +150,7 @@ func TestLoopsEndWithTheDatabase(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustPut(t, db, "key", []byte("x"))
-	if _, err := db.Apply(t.Context(), kv.Op{Key: "expired", Value: []byte("x"), Expiry: 1}); err != nil {
+	if _, err := db.Apply(t.Context(), kv.Op{Key: "expired", Value: []byte("x"), Expiry: 1, Tags: []uint64{expires}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.Close(); err != nil {

@@ -34,7 +34,7 @@ func (s *Store) Create(ctx context.Context, key string, obj, out runtime.Object,
 	if err != nil {
 		return err
 	}
-	tags, err := s.index.tags(obj)
+	tags, err := s.tags(obj, expiry)
 	if err != nil {
 		return err
 	}

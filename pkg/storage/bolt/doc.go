@@ -8,8 +8,9 @@
 // A Store serves one resource. Between the log and the registry stand three
 // steps: the codec (object to bytes), the transformer (encryption at rest, with
 // the key as authenticated data) and the precondition on the revision. Reads
-// and lists come from an immutable snapshot in memory and never wait for
-// writers; pages of a list are read at the revision of the first.
+// and lists come from an immutable snapshot and never wait for writers; pages of
+// a list are read at the revision of the first. Large objects are not in memory:
+// see large.go for what follows from that.
 //
 // It watches by itself: no watch cache is put in front of it, because the log
 // of package kv is one. That is why bookmarks, WatchList and progress requests,

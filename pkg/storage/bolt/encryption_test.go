@@ -31,7 +31,11 @@ func TestEncryptionBindsValuesToKeys(t *testing.T) {
 	f := newFixture(t, func(c *Config) { c.Transformer = newGCM(t, "0123456789abcdef") })
 	pod := f.mustCreate(t, "ns", "secret-name")
 	entry, _ := f.db.Snapshot().Get(podKey(pod))
-	if bytes.Contains(entry.Value, []byte("secret-name")) {
+	stored, err := entry.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(stored, []byte("secret-name")) {
 		t.Error("the value is stored in clear")
 	}
 	w := f.mustWatch(t, watchAll("1", false))
@@ -40,7 +44,7 @@ func TestEncryptionBindsValuesToKeys(t *testing.T) {
 	}
 	f.mustLabel(t, pod, "a", "b")
 
-	if _, err := f.db.Apply(t.Context(), kv.Op{Key: "/pods/ns/moved", Value: entry.Value}); err != nil {
+	if _, err := f.db.Apply(t.Context(), kv.Op{Key: "/pods/ns/moved", Value: stored}); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.Get(t.Context(), "/pods/ns/moved", storage.GetOptions{}, &example.Pod{}); !storage.IsInternalError(err) {

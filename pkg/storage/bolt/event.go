@@ -22,7 +22,7 @@ func (w *watcher) convert(ctx context.Context, e kv.Event) (*watch.Event, error)
 	var err error
 	isSelected := false
 	if !e.Delete {
-		if cur, err = w.object(ctx, memoKey{key: e.Key, rev: e.Rev}, e.Value); err != nil {
+		if cur, err = w.object(ctx, memoKey{key: e.Key, rev: e.Rev}, e.Current()); err != nil {
 			return nil, err
 		}
 		isSelected = w.selects(cur.obj)
@@ -36,7 +36,7 @@ func (w *watcher) convert(ctx context.Context, e kv.Event) (*watch.Event, error)
 	case isSelected:
 		return &watch.Event{Type: watch.Added, Object: cur}, nil
 	case wasSelected:
-		last, err := w.object(ctx, memoKey{key: e.Key, rev: e.Rev, last: true}, e.PrevValue)
+		last, err := w.object(ctx, memoKey{key: e.Key, rev: e.Rev, last: true}, e.Previous())
 		if err != nil {
 			return nil, previousError(e, err)
 		}
@@ -50,16 +50,20 @@ func (w *watcher) wasSelected(ctx context.Context, e kv.Event) (bool, error) {
 	if e.PrevRev == 0 || w.all {
 		return e.PrevRev != 0, nil
 	}
-	old, err := w.object(ctx, memoKey{key: e.Key, rev: e.PrevRev}, e.PrevValue)
+	old, err := w.object(ctx, memoKey{key: e.Key, rev: e.PrevRev}, e.Previous())
 	if err != nil {
 		return false, previousError(e, err)
 	}
 	return w.selects(old.obj), nil
 }
 
-// object returns the object of a stored value, which is that of k.
-func (w *watcher) object(ctx context.Context, k memoKey, raw []byte) (*sharedObject, error) {
-	return w.store.recent.object(k, raw, func() (*sharedObject, error) {
+// object returns the object of an entry, which is that of k.
+func (w *watcher) object(ctx context.Context, k memoKey, entry kv.Entry) (*sharedObject, error) {
+	read := func() (*sharedObject, error) {
+		raw, err := entry.Load()
+		if err != nil {
+			return nil, err
+		}
 		codec := &w.store.codec
 		data, _, err := codec.open(ctx, k.key, raw)
 		if err != nil {
@@ -73,7 +77,11 @@ func (w *watcher) object(ctx context.Context, k memoKey, raw []byte) (*sharedObj
 			return nil, err
 		}
 		return newSharedObject(obj), nil
-	})
+	}
+	if entry.IsLarge() {
+		return w.store.recent.large(k, read)
+	}
+	return w.store.recent.object(k, entry.Value, read)
 }
 
 // selects reports whether the client wants to see obj. One whose attributes

@@ -16,9 +16,10 @@ import (
 // expirerRetry is when a deletion that failed is tried again.
 const expirerRetry = 5 * time.Second
 
-// Expirer deletes keys at their expiry. What it has to do stands in the
-// database, so it starts anew after a restart and forgets nothing. One is
-// enough for all stores of a database.
+// Expirer deletes keys at their expiry. What it has to do is in the database,
+// where Store tags the keys that have an expiry: a start looks at no others. So
+// it forgets nothing in a restart, and costs nothing where no kind has a TTL. One
+// is enough for all stores of a database.
 type Expirer struct {
 	db    *kv.DB
 	clock clock.WithTicker
@@ -52,10 +53,8 @@ func (x *Expirer) Track(entry kv.Entry) {
 // Run deletes what expires until ctx ends, which it answers with nil, or until
 // the database can no longer be used. It must be called once.
 func (x *Expirer) Run(ctx context.Context) error {
-	x.db.Snapshot().Ascend("", "", func(entry kv.Entry) bool {
-		if entry.Expiry != 0 {
-			x.schedule(entry.Key, entry.Expiry)
-		}
+	x.db.Snapshot().AscendTag(expires, "", "", func(entry kv.Entry) bool {
+		x.schedule(entry.Key, entry.Expiry)
 		return true
 	})
 	for {

@@ -70,7 +70,11 @@ func TestExpiryAfterRestart(t *testing.T) {
 	db := openDB(t, kv.Options{})
 	clk := clocktesting.NewFakeClock(time.Unix(1000, 0))
 	for key, expiry := range map[string]int64{"past": 900, "soon": 1010, "never": 0} {
-		if _, err := db.Apply(t.Context(), kv.Op{Key: key, Value: []byte("x"), Expiry: expiry}); err != nil {
+		op := kv.Op{Key: key, Value: []byte("x"), Expiry: expiry}
+		if expiry != 0 {
+			op.Tags = []uint64{expires}
+		}
+		if _, err := db.Apply(t.Context(), op); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -22,19 +22,25 @@ func (s *Store) Get(ctx context.Context, key string, opts storage.GetOptions, ou
 	if err := s.checkNotOlder(snap, opts.ResourceVersion); err != nil {
 		return err
 	}
+	var raw []byte
 	entry, found := snap.Get(key)
+	if found {
+		if entry, raw, found, err = s.load(ctx, entry); err != nil {
+			return apiError(err)
+		}
+	}
 	if !found {
 		if opts.IgnoreNotFound {
 			return runtime.SetZeroValue(out)
 		}
 		return storage.NewKeyNotFoundError(key, 0)
 	}
-	return s.readInto(ctx, entry, out)
+	return s.readInto(ctx, entry, raw, out)
 }
 
-// readInto sets out to the object of an entry.
-func (s *Store) readInto(ctx context.Context, entry kv.Entry, out runtime.Object) error {
-	data, _, err := s.codec.open(ctx, entry.Key, entry.Value)
+// readInto sets out to the object of an entry whose value is raw.
+func (s *Store) readInto(ctx context.Context, entry kv.Entry, raw []byte, out runtime.Object) error {
+	data, _, err := s.codec.open(ctx, entry.Key, raw)
 	if err != nil {
 		return s.readError(entry.Key, storage.NewInternalError(err))
 	}

@@ -30,29 +30,45 @@ func (s *Store) GetList(ctx context.Context, key string, opts storage.ListOption
 	if err != nil {
 		return err
 	}
-	items, newItem, err := listItems(listObj)
-	if err != nil {
-		return err
-	}
 	rev, from, err := storage.ValidateListOptions(prefix, s.codec.versioner, opts)
 	if err != nil {
 		return err
 	}
-	snap, err := s.listSnapshot(ctx, listRange{prefix: prefix, from: from, rev: rev}, opts)
+	r := listRange{prefix: prefix, from: from, rev: rev}
+	for attempt := 1; ; attempt++ {
+		err := s.list(ctx, r, opts, listObj)
+		if !errors.Is(err, kv.ErrCompacted) {
+			return err
+		}
+		// A large object that the snapshot had is gone.
+		if rev != 0 || attempt == listAttempts {
+			return expiredListError(r, opts)
+		}
+	}
+}
+
+// list makes one list. If compaction overtakes it, the error is kv.ErrCompacted.
+func (s *Store) list(ctx context.Context, r listRange, opts storage.ListOptions, listObj runtime.Object) error {
+	items, newItem, err := listItems(listObj)
+	if err != nil {
+		return err
+	}
+	snap, err := s.listSnapshot(ctx, r, opts)
 	if err != nil {
 		return err
 	}
 	l := &listing{
 		store:   s,
 		opts:    opts,
-		prefix:  prefix,
-		from:    max(prefix, from),
+		prefix:  r.prefix,
+		from:    max(r.prefix, r.from),
 		items:   items,
 		newItem: newItem,
 		errs:    listErrors{report: s.reportCorrupt, resource: s.groupResource},
 	}
 	defer l.record()
 	if err := l.read(ctx, snap); err != nil {
+		l.items.SetZero()
 		return err
 	}
 	return l.finish(listObj, snap)
@@ -89,16 +105,22 @@ func (s *Store) listSnapshot(ctx context.Context, r listRange, opts storage.List
 	}
 	snap, err := s.db.SnapshotAt(ctx, r.rev)
 	switch {
-	case errors.Is(err, kv.ErrCompacted) && opts.Predicate.Continue != "":
-		return snap, expiredContinueError(r.from, r.prefix)
 	case errors.Is(err, kv.ErrCompacted):
-		return snap, apierrors.NewResourceExpired(listExpired)
+		return snap, expiredListError(r, opts)
 	case errors.Is(err, kv.ErrFutureRevision):
 		return snap, storage.NewTooLargeResourceVersionError(uint64(r.rev), uint64(s.db.Snapshot().Revision()), 0)
 	case err != nil:
 		return snap, apiError(err)
 	}
 	return snap, nil
+}
+
+// expiredListError answers a list whose revision is gone.
+func expiredListError(r listRange, opts storage.ListOptions) error {
+	if opts.Predicate.Continue != "" {
+		return expiredContinueError(r.from, r.prefix)
+	}
+	return apierrors.NewResourceExpired(listExpired)
 }
 
 // listing is one list in the making.
@@ -112,6 +134,8 @@ type listing struct {
 	// lastKey is the last key looked at, whether or not it was selected.
 	lastKey string
 	more    bool
+	// bytes is the size of the values of the items.
+	bytes int
 	// evaluated is how many objects were looked at, and index what they were found by.
 	evaluated int
 	index     string
@@ -128,7 +152,7 @@ func (l *listing) read(ctx context.Context, snap kv.Snapshot) (err error) {
 	l.grow(snap)
 	limit := int(l.opts.Predicate.Limit)
 	add := func(entry kv.Entry) bool {
-		if limit > 0 && l.items.Len() >= limit {
+		if limit > 0 && (l.items.Len() >= limit || l.bytes >= maxPageBytes) {
 			l.more = true
 			return false
 		}
@@ -170,7 +194,11 @@ func (l *listing) add(ctx context.Context, entry kv.Entry) (done bool, err error
 	}
 	l.evaluated++
 	codec := &l.store.codec
-	data, _, err := codec.open(ctx, entry.Key, entry.Value)
+	raw, err := entry.Load()
+	if err != nil {
+		return true, apiError(err)
+	}
+	data, _, err := codec.open(ctx, entry.Key, raw)
 	if err != nil {
 		err = storage.NewInternalError(fmt.Errorf("unable to transform key %q: %w", entry.Key, err))
 		return l.errs.add(entry.Key, err), nil
@@ -184,6 +212,7 @@ func (l *listing) add(ctx context.Context, entry kv.Entry) (done bool, err error
 	}
 	if selected, err := l.opts.Predicate.Matches(obj); err == nil && selected {
 		l.items.Set(reflect.Append(l.items, reflect.ValueOf(obj).Elem()))
+		l.bytes += entry.Size()
 	}
 	return false, nil
 }

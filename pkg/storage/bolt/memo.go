@@ -3,6 +3,7 @@ package bolt
 import (
 	"bytes"
 	"sync"
+	"weak"
 )
 
 // Bounds of what a store remembers of objects it has decoded for watches. They
@@ -40,10 +41,29 @@ type memo struct {
 }
 
 type memoEntry struct {
-	raw  []byte
+	raw []byte
+	reading
+	// large is where a large object is read instead. It is not kept.
+	large weak.Pointer[reading]
+}
+
+// reading is the making of an object, by whoever asks first.
+type reading struct {
 	once sync.Once
 	obj  *sharedObject
 	err  error
+}
+
+func (r *reading) object(read func() (*sharedObject, error)) (*sharedObject, error) {
+	mine := false
+	r.once.Do(func() {
+		mine = true
+		r.obj, r.err = read()
+	})
+	if r.err != nil && !mine {
+		return read()
+	}
+	return r.obj, r.err
 }
 
 func newMemo(maxEntries, maxBytes int) *memo {
@@ -63,15 +83,32 @@ func (m *memo) object(k memoKey, raw []byte, read func() (*sharedObject, error))
 	if !bytes.Equal(e.raw, raw) { // which looks at the bytes only if they are in two places
 		return read()
 	}
-	mine := false
-	e.once.Do(func() {
-		mine = true
-		e.obj, e.err = read()
-	})
-	if e.err != nil && !mine {
-		return read()
+	return e.reading.object(read)
+}
+
+// large is object for a value that is in the files only. It is shared by the
+// watches that send it at the same time, and lives no longer than the last of
+// them needs it. Its bytes need no comparison: k names a write, which has one value.
+func (m *memo) large(k memoKey, read func() (*sharedObject, error)) (*sharedObject, error) {
+	r := m.reading(k)
+	obj, err := r.object(read)
+	if err == nil {
+		obj.origin.Store(r) // whoever holds the object keeps it findable
 	}
-	return e.obj, e.err
+	return obj, err
+}
+
+// reading returns where the large object of k is read.
+func (m *memo) reading(k memoKey) *reading {
+	e := m.entry(k, nil)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := e.large.Value()
+	if r == nil {
+		r = &reading{}
+		e.large = weak.Make(r)
+	}
+	return r
 }
 
 // entry returns the entry of k, and makes room for it if it is new.

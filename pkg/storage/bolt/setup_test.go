@@ -53,6 +53,8 @@ type fixture struct {
 	*Store
 	db    *kv.DB
 	codec runtime.Codec
+	// trimmed is how many entries have left the log: as many as are compacted, in the end.
+	trimmed *atomic.Int64
 	// transformer is nil if the test brought its own.
 	transformer *switchTransformer
 }
@@ -89,7 +91,8 @@ func openDB(tb testing.TB, opts kv.Options) *kv.DB {
 // the options.
 func newFixture(tb testing.TB, options ...func(*Config)) *fixture {
 	tb.Helper()
-	db := openDB(tb, kv.Options{})
+	trimmed := &atomic.Int64{}
+	db := openDB(tb, kv.Options{LargeValueBytes: *largeAbove, OnCommit: func(s kv.CommitStats) { trimmed.Add(int64(s.Trimmed)) }})
 	c := podConfig(db)
 	c.Expirer = NewExpirer(db, nil)
 	for _, o := range options {
@@ -104,7 +107,7 @@ func newFixture(tb testing.TB, options ...func(*Config)) *fixture {
 		runUntilCleanup(tb, c.Expirer.Run)
 	}
 	transformer, _ := c.Transformer.(*switchTransformer)
-	return &fixture{Store: s, db: db, codec: c.Codec, transformer: transformer}
+	return &fixture{Store: s, db: db, codec: c.Codec, trimmed: trimmed, transformer: transformer}
 }
 
 // runUntilCleanup runs a loop and joins it when the test ends.
@@ -166,13 +169,17 @@ func (f *fixture) checkStored(_ context.Context, t *testing.T, key string) {
 	if !found {
 		t.Fatalf("nothing is stored at %q", key)
 	}
-	obj, err := runtime.Decode(f.codec, entry.Value[len(testPrefix):])
+	stored, err := entry.Load()
 	if err != nil {
-		t.Fatalf("decoding %q: %v", entry.Value, err)
+		t.Fatal(err)
+	}
+	obj, err := runtime.Decode(f.codec, stored[len(testPrefix):])
+	if err != nil {
+		t.Fatalf("decoding %q: %v", stored, err)
 	}
 	pod := obj.(*example.Pod)
-	if pod.ResourceVersion != "" || bytes.Contains(entry.Value, []byte("selfLink")) {
-		t.Errorf("stored with a resourceVersion or a selfLink: %s", entry.Value)
+	if pod.ResourceVersion != "" || bytes.Contains(stored, []byte("selfLink")) {
+		t.Errorf("stored with a resourceVersion or a selfLink: %s", stored)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,6 +17,8 @@ import (
 // many they are. Whoever wants to change the object gets a copy.
 type sharedObject struct {
 	obj runtime.Object
+	// origin is set if memo is to know the object for as long as somebody holds it.
+	origin atomic.Pointer[reading]
 
 	mu sync.Mutex
 	// encodings has an entry for each form, which are as many as the versions

@@ -52,6 +52,13 @@ func (l *loader) afterConflict(ctx context.Context, c *kv.ConflictError) (*state
 // state returns the state of an entry, whose key is l.key. If it is not found
 // and that is not ignored, the error is a storage.NewKeyNotFoundError.
 func (l *loader) state(ctx context.Context, entry kv.Entry, found bool) (*state, error) {
+	var raw []byte
+	var err error
+	if found {
+		if entry, raw, found, err = l.store.load(ctx, entry); err != nil {
+			return nil, apiError(err)
+		}
+	}
 	if !found {
 		return l.absent()
 	}
@@ -59,7 +66,7 @@ func (l *loader) state(ctx context.Context, entry kv.Entry, found bool) (*state,
 		ResourceVersion: uint64(entry.ModRev),
 		TTL:             remaining(entry, l.store.clock.Now()),
 	}}
-	err := l.read(ctx, st)
+	err = l.read(ctx, st, raw)
 	switch {
 	case err == nil && l.wantCorrupt:
 		return nil, storage.NewInvalidObjError(l.key,
@@ -72,10 +79,10 @@ func (l *loader) state(ctx context.Context, entry kv.Entry, found bool) (*state,
 	return st, nil
 }
 
-// read sets what state says of the object, from the entry.
-func (l *loader) read(ctx context.Context, st *state) (err error) {
+// read sets what state says of the object, from the value of the entry.
+func (l *loader) read(ctx context.Context, st *state, raw []byte) (err error) {
 	codec := &l.store.codec
-	st.data, st.stale, err = codec.open(ctx, l.key, st.entry.Value)
+	st.data, st.stale, err = codec.open(ctx, l.key, raw)
 	if err != nil {
 		return storage.NewInternalError(err)
 	}

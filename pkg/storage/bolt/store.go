@@ -191,7 +191,7 @@ func (s *Store) Stats(context.Context) (storage.Stats, error) {
 	}
 	var total int64
 	snap.Ascend(prefix, prefix, func(e kv.Entry) bool {
-		total += int64(len(e.Value))
+		total += int64(e.Size())
 		return true
 	})
 	stats.EstimatedAverageObjectSizeBytes = total / stats.ObjectCount

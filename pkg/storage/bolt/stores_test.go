@@ -53,6 +53,7 @@ func TestWatchStats(t *testing.T) {
 // TestLagOfAWatchThatWaited has a watch wait while others are written to: once
 // it blocks on an event of its own, it is behind by that alone.
 func TestLagOfAWatchThatWaited(t *testing.T) {
+	needsBuffer(t)
 	f := newFixture(t)
 	stores := &Stores{}
 	stores.add(f.Store)

@@ -2,7 +2,10 @@ package bolt
 
 import (
 	"errors"
+	"slices"
 	"time"
+
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"arl.io/arl/pkg/storage/kv"
 )
@@ -32,6 +35,21 @@ func (s *Store) expiry(ttl uint64) (int64, error) {
 		return maxExpiry, nil
 	}
 	return end + int64(ttl), nil
+}
+
+// expires is the tag of every key that has an expiry, by which Expirer finds
+// them after a restart.
+var expires = tag("expires")
+
+// tags returns those of an object with this expiry.
+func (s *Store) tags(obj runtime.Object, expiry int64) ([]uint64, error) {
+	tags, err := s.index.tags(obj)
+	if err != nil || expiry == 0 {
+		return tags, err
+	}
+	tags = append(tags, expires)
+	slices.Sort(tags)
+	return slices.Compact(tags), nil
 }
 
 // track has an entry deleted at its expiry, if it has one.

@@ -76,7 +76,7 @@ func (s *Store) tryUpdate(ctx context.Context, st *state, u update) error {
 	if err != nil {
 		return err
 	}
-	tags, err := s.index.tags(obj)
+	tags, err := s.tags(obj, st.entry.Expiry)
 	if err != nil {
 		return err
 	}
@@ -85,6 +85,9 @@ func (s *Store) tryUpdate(ctx context.Context, st *state, u update) error {
 	}
 	raw, err := s.codec.seal(ctx, u.key, data)
 	if err != nil {
+		return err
+	}
+	if tags, err = s.tags(obj, expiry); err != nil {
 		return err
 	}
 	op := kv.Op{Key: u.key, Value: raw, Expiry: expiry, Tags: tags, Expect: st.entry.ModRev}

@@ -36,6 +36,7 @@ func TestWatchFromNonZero(t *testing.T) {
 }
 
 func TestDelayedWatchDelivery(t *testing.T) {
+	needsBuffer(t)
 	storagetesting.RunTestDelayedWatchDelivery(t.Context(), t, newFixture(t))
 }
 

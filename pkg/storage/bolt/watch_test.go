@@ -135,6 +135,7 @@ func TestAlarmBeforeTheDeadline(t *testing.T) {
 }
 
 func TestSlowWatchDelaysNobodyAndExpires(t *testing.T) {
+	needsBuffer(t)
 	f := newFixture(t)
 	slow, fast := f.mustWatch(t, watchAll("1", false)), f.mustWatch(t, watchAll("1", false))
 	const writes = resultBuffer + 50

@@ -174,6 +174,9 @@ func (w *watcher) next(ctx, wait context.Context) error {
 		return err
 	}
 	for _, e := range events {
+		if (e.Current().IsLarge() || e.Previous().IsLarge()) && !w.drained(ctx) {
+			return ctx.Err()
+		}
 		out, err := w.convert(ctx, e)
 		if err != nil {
 			return err
@@ -222,7 +225,14 @@ func (w *watcher) sendInitial(snap kv.Snapshot) func(context.Context) error {
 }
 
 func (w *watcher) sendEntry(ctx context.Context, entry kv.Entry) (goOn bool, err error) {
-	data, _, err := w.store.codec.open(ctx, entry.Key, entry.Value)
+	if entry.IsLarge() && !w.drained(ctx) {
+		return false, ctx.Err()
+	}
+	raw, err := entry.Load()
+	if err != nil {
+		return false, err
+	}
+	data, _, err := w.store.codec.open(ctx, entry.Key, raw)
 	if err != nil {
 		return false, err
 	}

@@ -59,12 +59,16 @@ type BackupInfo struct {
 	SHA256 string
 }
 
-// Backup writes the newest published state to w. It reads memory alone, and
-// never makes a writer wait, however slow w is; what changes meanwhile is not
-// in it. progress is called now and then, and may be nil. Of what was written
-// before an error nothing can be restored.
+// Backup writes the newest published state to w. It makes no writer wait,
+// however slow w is; what changes meanwhile is not in it. Large values are read
+// one by one, so while it runs Stats.BackupRevision asks whoever compacts to
+// stay below its revision. If compaction does not, and a large value is gone
+// before it was written, returns ErrCompacted. progress is called now and then,
+// and may be nil. Of what was written before an error nothing can be restored.
 func (db *DB) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (BackupInfo, error) {
-	return writeBackup(ctx, w, db.files.id, db.Snapshot(), progress)
+	s, release := db.hold()
+	defer release()
+	return writeBackup(ctx, w, db.files.id, s, progress)
 }
 
 func writeBackup(ctx context.Context, w io.Writer, id [16]byte, s Snapshot, progress func(BackupProgress)) (BackupInfo, error) {
@@ -87,7 +91,7 @@ func writeBackup(ctx context.Context, w io.Writer, id [16]byte, s Snapshot, prog
 	return b.info, nil
 }
 
-func entryBytes(e *Entry) int64 { return int64(len(e.Key) + len(e.Value)) }
+func entryBytes(e *Entry) int64 { return int64(len(e.Key) + e.Size()) }
 
 // backupWriter writes until its first error, which it keeps.
 type backupWriter struct {
@@ -123,7 +127,14 @@ func (b *backupWriter) head(id [16]byte) {
 }
 
 func (b *backupWriter) entry(e *Entry) {
-	record := encodeStateRecord(e)
+	value, err := e.Load()
+	if err != nil {
+		if b.err == nil {
+			b.err = err
+		}
+		return
+	}
+	record := encodeStateRecord(e, value)
 	frame := binary.LittleEndian.AppendUint32(make([]byte, 0, frameHead), uint32(len(e.Key)))
 	frame = binary.LittleEndian.AppendUint32(frame, uint32(len(record)))
 	b.write(binary.LittleEndian.AppendUint32(frame, crc32.Checksum(frame, castagnoli)))

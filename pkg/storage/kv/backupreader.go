@@ -116,7 +116,8 @@ func (b *backupReader) entry() (*Entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := decodeStateRecord(key, record)
+	r, err := decodeStateRecord(key, record)
+	e := &Entry{Key: string(key), Value: r.value, CreateRev: r.createRev, ModRev: r.modRev, Expiry: r.expiry, Tags: r.tags}
 	switch {
 	case errors.Is(err, ErrFormat):
 		return nil, err

@@ -75,7 +75,7 @@ func (c change) bytes() int64 {
 	if c.cur == nil {
 		return 0
 	}
-	return int64(len(c.cur.Value))
+	return int64(c.cur.Size())
 }
 
 // foldLimit is where a slice ends.
@@ -121,6 +121,7 @@ func (db *DB) foldSlice(s slice) error {
 		return fmt.Errorf("%s: %w", stateName, err)
 	}
 	if err := s.store(tx, db.files.id); err != nil {
+		// A value that cannot be read can never be folded, and the log would grow for ever.
 		db.fail(fmt.Errorf("%s: %w", stateName, errors.Join(err, tx.Rollback())))
 		return db.Err()
 	}
@@ -174,6 +175,20 @@ func (s slice) diskSize() int64 {
 	return n
 }
 
+// storeKey writes what a key is in the end. A large value comes from log.db,
+// where it is until the slice has been folded; its checksum is looked at on the way.
+func (s slice) storeKey(b *bolt.Bucket, key string) error {
+	cur := s.changes[key].cur
+	if cur == nil {
+		return b.Delete([]byte(key))
+	}
+	value, err := cur.Load()
+	if err != nil {
+		return err
+	}
+	return b.Put([]byte(key), encodeStateRecord(cur, value))
+}
+
 // store writes the changes and the compacted revision they lead to.
 func (s slice) store(tx *bolt.Tx, id [16]byte) error {
 	keys := make([]string, 0, len(s.changes))
@@ -183,13 +198,7 @@ func (s slice) store(tx *bolt.Tx, id [16]byte) error {
 	slices.SortFunc(keys, strings.Compare) // neighbours share pages
 	b := tx.Bucket(stateBucket)
 	for _, key := range keys {
-		var err error
-		if cur := s.changes[key].cur; cur != nil {
-			err = b.Put([]byte(key), encodeStateRecord(cur))
-		} else {
-			err = b.Delete([]byte(key))
-		}
-		if err != nil {
+		if err := s.storeKey(b, key); err != nil {
 			return fmt.Errorf("fold key %q: %w", key, err)
 		}
 	}

@@ -35,7 +35,7 @@ func createFile(path string, h header) error {
 	}
 	if h.kind == logFile {
 		err = b.Update(func(tx *bolt.Tx) error {
-			return tx.Bucket(logBucket).Put(revKey(firstWrite), appendLogRecord(nil, firstWrite, record{}))
+			return tx.Bucket(logBucket).Put(revKey(firstWrite), appendLogRecord(nil, firstWrite, record{}, nil))
 		})
 	}
 	return errors.Join(err, b.Close())

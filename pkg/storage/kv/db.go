@@ -43,6 +43,8 @@ type DB struct {
 	mu     sync.Mutex
 	// err is why the database has failed, set before failed is closed.
 	err error
+	// held are the revisions that backups read, and by how many each.
+	held map[int64]int
 
 	// commit ends a transaction of either file; tests make it fail.
 	commit func(*bolt.Tx) error
@@ -134,6 +136,7 @@ func (db *DB) waitPublish(ctx context.Context, r *root) error {
 // Stats returns the state of the database now, after Close as it was at the end.
 func (db *DB) Stats() Stats {
 	s := db.root.Load().stats()
+	s.BackupRevision = db.oldestHeld() // after the root: a backup that begins now is of that or a newer one
 	s.LogFileBytes = fileSize(filepath.Join(db.dir, logName))
 	s.StateFileBytes = fileSize(filepath.Join(db.dir, stateName))
 	s.Watchers = int(db.watchers.Load())
@@ -192,8 +195,8 @@ func (db *DB) stopError() error {
 }
 
 // Close ends the database: writes under way are finished, waiting calls get
-// ErrClosed, and the files are closed. Snapshots stay usable. Later calls
-// return what the first one did.
+// ErrClosed, and the files are closed. Snapshots stay usable, except for large
+// values. Later calls return what the first one did.
 func (db *DB) Close() error {
 	db.closeOnce.Do(func() {
 		close(db.closing)
@@ -206,6 +209,11 @@ func (db *DB) Close() error {
 
 // files are what a DB holds open.
 type files struct {
+	// largeAbove is the length above which a value is not kept in memory.
+	largeAbove int
+	// awaitCompacted is DB.awaitCompacted; nil if nobody compacts.
+	awaitCompacted func(rev int64) error
+
 	id                       [16]byte
 	log, state               *bolt.DB
 	logReserve, stateReserve *reserve

@@ -40,7 +40,7 @@ func TestApplyPreconditions(t *testing.T) {
 			}
 			_, err := db.Apply(t.Context(), tt.op)
 			wantErr(t, "Apply", err, ErrConflict)
-			if diff := cmp.Diff(error(tt.want), err); diff != "" {
+			if diff := diff(error(tt.want), err); diff != "" {
 				t.Errorf("Apply error (-want +got):\n%s", diff)
 			}
 			if !strings.Contains(err.Error(), strconv.Quote(tt.op.Key)) {
@@ -156,7 +156,7 @@ func TestSnapshotReads(t *testing.T) {
 				got = append(got, e.Key)
 				return len(got) < tt.limit
 			})
-			if diff := cmp.Diff(tt.want, got); diff != "" {
+			if diff := diff(tt.want, got); diff != "" {
 				t.Errorf("Ascend (-want +got):\n%s", diff)
 			}
 		})

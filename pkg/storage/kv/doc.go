@@ -26,10 +26,13 @@
 // # Memory
 //
 // The map and log(C, R] are kept in memory as one immutable root behind an
-// atomic pointer. Reads use nothing else: they never touch bbolt and never
-// wait. The root after a commit shares all that did not change with the one
-// before. Old roots, and the values only they know, live as long as somebody
-// holds a Snapshot of them.
+// atomic pointer. Reads of it never touch bbolt and never wait. The root after a
+// commit shares all that did not change with the one before. Old roots, and the
+// values only they know, live as long as somebody holds a Snapshot of them.
+//
+// Large values are the exception: entries and events only refer to them, and
+// Entry.Load reads them from the files. A Snapshot does not hold them: they are
+// there until a compaction has reached the write that replaced them. See large.go.
 //
 // # Order
 //
@@ -44,14 +47,14 @@
 // time, alone writes state.db, and asks the writer to publish. SnapshotAt
 // derives old revisions one at a time. Compact takes its own turn first and
 // then that of SnapshotAt; nothing takes them the other way round. DB.mu
-// guards the error only, and interests.mu who waits for which keys; each is
-// held alone and for moments.
+// guards the error and which revisions backups hold, and interests.mu who waits
+// for which keys; each is held alone and for moments.
 //
 // # Failure
 //
 // When a commit fails nobody knows what is on disk. The database then stops:
 // Failed is closed, writes in flight and all later ones get ErrFailed, and
-// reads go on from memory. Only a new Open finds out. Lack of space is seen
+// reads go on. Only a new Open finds out. Lack of space is seen
 // before the commit, by a watermark and by allocating blocks ahead, and is no
 // failure.
 //
@@ -64,5 +67,5 @@
 // what a crash leaves of them Open either refuses or cleans up.
 //
 // Read first: root.go (what is in memory), writer.go (the way of a write),
-// compact.go, open.go.
+// large.go, compact.go, open.go.
 package kv

@@ -45,15 +45,15 @@ func FuzzLogRecord(f *testing.F) {
 	old := &Entry{Key: "a", Value: []byte("old"), CreateRev: 2, ModRev: 2, Tags: []uint64{3}}
 	cur := &Entry{Key: "a", Value: []byte("new"), CreateRev: 2, ModRev: 3, Expiry: 9, Tags: []uint64{1, math.MaxUint64}}
 	for _, r := range []record{{}, {prev: old}, {prev: old, cur: cur}, {cur: &Entry{Key: "b", CreateRev: 3, ModRev: 3}}} {
-		f.Add(int64(3), appendLogRecord(nil, 3, r), false)
-		f.Add(int64(3), appendLogRecord(nil, 4, r), true)
+		f.Add(int64(3), appendLogRecord(nil, 3, r, valueOf(r.cur)), false)
+		f.Add(int64(3), appendLogRecord(nil, 4, r, valueOf(r.cur)), true)
 	}
 	f.Add(int64(0), []byte{}, true)
 	f.Fuzz(func(t *testing.T, rev int64, b []byte, seal bool) {
 		if seal {
 			b = sealed(b, revKey(rev))
 		}
-		l := loader{next: root{rev: 2, compacted: 2, tree: newTree(), log: window{first: 3}}}
+		l := loader{files: &files{largeAbove: 8}, next: root{rev: 2, compacted: 2, tree: newTree(), log: window{first: 3}}}
 		l.next.tree.replace(nil, old)
 		if err := l.replay(rev, b); err != nil {
 			wantDamage(t, err)
@@ -68,14 +68,21 @@ func FuzzLogRecord(f *testing.F) {
 		if r.op != opPut {
 			return // other records may carry bytes that mean nothing
 		}
-		again := record{cur: &Entry{Key: string(r.key), Value: r.value, CreateRev: r.createRev, Expiry: r.expiry, Tags: r.tags}}
+		again := record{cur: &Entry{Key: string(r.key), CreateRev: r.createRev, Expiry: r.expiry, Tags: r.tags}}
 		if r.prevRev != 0 {
 			again.prev = &Entry{Key: string(r.key), ModRev: r.prevRev}
 		}
-		if got := appendLogRecord(nil, rev, again); !bytes.Equal(got, b) {
+		if got := appendLogRecord(nil, rev, again, r.value); !bytes.Equal(got, b) {
 			t.Errorf("%x was decoded to what is encoded as %x", b, got)
 		}
 	})
+}
+
+func valueOf(e *Entry) []byte {
+	if e == nil {
+		return nil
+	}
+	return e.Value
 }
 
 func FuzzStateRecord(f *testing.F) {
@@ -83,14 +90,14 @@ func FuzzStateRecord(f *testing.F) {
 		{Key: "a", CreateRev: 1, ModRev: 1},
 		{Key: "b", Value: []byte("value"), CreateRev: 1, ModRev: 2, Expiry: 3, Tags: []uint64{1, 2}},
 	} {
-		f.Add([]byte(e.Key), encodeStateRecord(e), false)
-		f.Add([]byte("c"), encodeStateRecord(e), true)
+		f.Add([]byte(e.Key), encodeStateRecord(e, e.Value), false)
+		f.Add([]byte("c"), encodeStateRecord(e, e.Value), true)
 	}
 	f.Fuzz(func(t *testing.T, key, b []byte, seal bool) {
 		if seal {
 			b = sealed(b, key)
 		}
-		e, err := decodeStateRecord(key, b)
+		r, err := decodeStateRecord(key, b)
 		if err != nil {
 			wantDamage(t, err)
 			return
@@ -98,7 +105,8 @@ func FuzzStateRecord(f *testing.F) {
 		if b[1] != 0 || !bytes.Equal(b[4:8], make([]byte, 4)) {
 			return // bytes that mean nothing
 		}
-		if got := encodeStateRecord(e); !bytes.Equal(got, b) {
+		e := &Entry{Key: string(key), CreateRev: r.createRev, ModRev: r.modRev, Expiry: r.expiry, Tags: r.tags}
+		if got := encodeStateRecord(e, r.value); !bytes.Equal(got, b) {
 			t.Errorf("%x was decoded to what is encoded as %x", b, got)
 		}
 	})

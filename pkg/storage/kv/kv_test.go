@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	bolt "go.etcd.io/bbolt"
 	"go.uber.org/goleak"
 )
@@ -123,11 +124,29 @@ func compact(t testing.TB, db *DB, rev int64) {
 	}
 }
 
-// dump returns all entries of a snapshot.
+// inFull returns an entry with its value, or with what became of it, wherever
+// that is kept.
+func inFull(e Entry) Entry {
+	value, err := e.Load()
+	if err != nil {
+		value = []byte(err.Error())
+	}
+	e.Value, e.large = value, nil
+	return e
+}
+
+// eventInFull is inFull for both values of an event.
+func eventInFull(e Event) Event {
+	e.Value, e.PrevValue = inFull(e.Current()).Value, inFull(e.Previous()).Value
+	e.large, e.prevLarge = nil, nil
+	return e
+}
+
+// dump returns all entries of a snapshot, with their values.
 func dump(s Snapshot) []Entry {
 	var out []Entry
 	s.Ascend("", "", func(e Entry) bool {
-		out = append(out, e)
+		out = append(out, inFull(e))
 		return true
 	})
 	return out
@@ -157,7 +176,7 @@ func diff(want, got any) string {
 	if reflect.DeepEqual(want, got) {
 		return ""
 	}
-	return cmp.Diff(want, got)
+	return cmp.Diff(want, got, cmpopts.IgnoreUnexported(Entry{}, Event{}))
 }
 
 func keyN(i int) string { return fmt.Sprintf("/k/%04d", i) }

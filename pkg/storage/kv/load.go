@@ -8,8 +8,8 @@ import (
 	"arl.io/arl/pkg/storage/internal/mutation"
 )
 
-// load reads both files into memory and checks every record. trimmed is the
-// newest revision that is not in the log file.
+// load reads both files and checks every record, and keeps in memory all but
+// the large values. trimmed is the newest revision that is not in the log file.
 func (f *files) load() (next root, trimmed int64, err error) {
 	logHeader, err := readHeader(f.log, logFile)
 	if err != nil {
@@ -23,7 +23,7 @@ func (f *files) load() (next root, trimmed int64, err error) {
 		return root{}, 0, fmt.Errorf("%w: %s and %s belong to different databases", ErrCorrupt, f.log.Path(), f.state.Path())
 	}
 	f.id = logHeader.id
-	l := loader{next: root{rev: stateHeader.compacted, compacted: stateHeader.compacted, tree: newTree()}}
+	l := loader{files: f, next: root{rev: stateHeader.compacted, compacted: stateHeader.compacted, tree: newTree()}}
 	l.next.log.first = l.next.compacted + 1
 	if err := guard(f.state.Path(), func() error { return f.state.View(l.state) }); err != nil {
 		return root{}, 0, err
@@ -60,6 +60,7 @@ func readHeader(b *bolt.DB, kind fileKind) (h header, err error) {
 
 // loader builds the root that a database starts with.
 type loader struct {
+	files   *files
 	next    root
 	trimmed int64
 }
@@ -67,10 +68,12 @@ type loader struct {
 // state reads the keys as of the compacted revision.
 func (l *loader) state(tx *bolt.Tx) error {
 	return tx.Bucket(stateBucket).ForEach(func(k, v []byte) error {
-		e, err := decodeStateRecord(k, v)
+		r, err := decodeStateRecord(k, v)
 		if err != nil {
 			return fmt.Errorf("key %q: %w", k, err)
 		}
+		e := l.files.read(string(k), r.value, r.modRev)
+		e.CreateRev, e.ModRev, e.Expiry, e.Tags = r.createRev, r.modRev, r.expiry, r.tags
 		if e.CreateRev < firstWrite || e.CreateRev > e.ModRev || e.ModRev > l.next.compacted {
 			return fmt.Errorf("%w: key %q is of revision %d, created at %d, in a state of revision %d",
 				ErrCorrupt, k, e.ModRev, e.CreateRev, l.next.compacted)
@@ -165,7 +168,8 @@ func (l *loader) resolve(rev int64, lr logRecord) (record, error) {
 	}
 	r := record{prev: prev}
 	if lr.op == opPut {
-		r.cur = &Entry{Key: key, Value: append([]byte{}, lr.value...), CreateRev: createRev, ModRev: rev, Expiry: lr.expiry, Tags: lr.tags}
+		r.cur = l.files.read(key, lr.value, rev)
+		r.cur.CreateRev, r.cur.ModRev, r.cur.Expiry, r.cur.Tags = createRev, rev, lr.expiry, lr.tags
 	}
 	return r, nil
 }

@@ -17,7 +17,7 @@ import (
 	bolterrors "go.etcd.io/bbolt/errors"
 )
 
-// Offline is what a database held when no process had it open.
+// Offline is a database that no process has open, for reading. Close gives it back.
 type Offline struct {
 	// Snapshot is the newest state.
 	Snapshot Snapshot
@@ -28,32 +28,38 @@ type Offline struct {
 	// LogFreeBytes and StateFreeBytes are what the files have room for without growing.
 	LogFreeBytes, StateFreeBytes int64
 
-	id [16]byte
+	files  *files
+	unlock func() error
 }
 
 // ReadOffline reads and checks the database in dir, as Open does, but opens
 // nothing for writing: it works on a read-only file system, and on a directory
 // that only may be read. Several may read at the same time, and keep Open out
-// meanwhile. If the database is open, returns ErrLocked.
-func ReadOffline(dir string) (_ Offline, err error) {
+// until they have called Close. If the database is open, returns ErrLocked.
+func ReadOffline(dir string) (o Offline, err error) {
 	unlock, err := shareDir(dir)
 	if err != nil {
 		return Offline{}, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	o = Offline{files: &files{}, unlock: unlock}
+	defer func() {
+		if err != nil {
+			o, err = Offline{}, errors.Join(err, o.Close())
+		}
+	}()
 	if err := refuseHalfRestored(dir); err != nil {
-		return Offline{}, err
+		return o, err
 	}
 	logPath, statePath := filepath.Join(dir, logName), filepath.Join(dir, stateName)
-	next, id, err := readFiles(logPath, statePath)
+	next, f, err := readFiles(logPath, statePath)
 	if err != nil {
-		return Offline{}, err
+		return o, err
 	}
-	o := Offline{Snapshot: next.snapshot(), DatabaseID: hex.EncodeToString(id[:]), id: id}
+	o.files, o.Snapshot, o.DatabaseID = f, next.snapshot(), hex.EncodeToString(f.id[:])
 	o.Stats = next.stats()
 	o.Stats.LogFileBytes, o.Stats.StateFileBytes = fileSize(logPath), fileSize(statePath)
 	if o.LogFreeBytes, err = unusedBytes(logPath); err != nil {
-		return Offline{}, err
+		return o, err
 	}
 	o.StateFreeBytes, err = unusedBytes(statePath)
 	return o, err
@@ -61,26 +67,35 @@ func ReadOffline(dir string) (_ Offline, err error) {
 
 // Backup writes a backup. See DB.Backup.
 func (o Offline) Backup(ctx context.Context, w io.Writer, progress func(BackupProgress)) (BackupInfo, error) {
-	return writeBackup(ctx, w, o.id, o.Snapshot, progress)
+	return writeBackup(ctx, w, o.files.id, o.Snapshot, progress)
 }
 
-// readFiles reads and checks a log and a state that nobody writes to.
-func readFiles(logPath, statePath string) (next root, id [16]byte, err error) {
-	f := &files{}
-	defer func() { err = errors.Join(err, f.close()) }()
+// Close lets others open the database. Large values of the snapshot can no
+// longer be read. It must be called once.
+func (o Offline) Close() error { return errors.Join(o.files.close(), o.unlock()) }
+
+// readFiles reads and checks a log and a state that nobody writes to. The
+// caller closes the files, from which large values are read.
+func readFiles(logPath, statePath string) (next root, f *files, err error) {
+	f = &files{largeAbove: DefaultLargeValueBytes}
+	defer func() {
+		if err != nil {
+			f, err = nil, errors.Join(err, f.close())
+		}
+	}()
 	for _, path := range []string{logPath, statePath} {
 		if err := checkPages(path); err != nil {
-			return root{}, id, err
+			return root{}, f, err
 		}
 	}
 	if f.log, err = readBolt(logPath); err != nil {
-		return root{}, id, err
+		return root{}, f, err
 	}
 	if f.state, err = readBolt(statePath); err != nil {
-		return root{}, id, err
+		return root{}, f, err
 	}
 	next, _, err = f.load()
-	return next, f.id, err
+	return next, f, err
 }
 
 func readBolt(path string) (b *bolt.DB, err error) {
@@ -152,7 +167,7 @@ func (s Snapshot) Usage(segments int) []Usage {
 		u := &out[len(out)-1]
 		u.Keys++
 		u.KeyBytes += int64(len(e.Key))
-		u.ValueBytes += int64(len(e.Value))
+		u.ValueBytes += int64(e.Size())
 		return true
 	})
 	return out

@@ -51,8 +51,9 @@ const (
 // process, returns ErrLocked at once; if a file is damaged or one of the two
 // is missing, ErrCorrupt; if a file is of another program or version, ErrFormat.
 func Open(dir string, o Options) (*DB, error) {
-	f := &files{}
-	db, err := open(dir, o.complete(), f)
+	o = o.complete()
+	f := &files{largeAbove: o.LargeValueBytes}
+	db, err := open(dir, o, f)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open database: %w", err), f.close())
 	}
@@ -100,9 +101,11 @@ func open(dir string, o Options, f *files) (*DB, error) {
 		history:    newHistory(),
 		interests:  newInterests(),
 		failed:     make(chan struct{}),
+		held:       map[int64]int{},
 		commit:     (*bolt.Tx).Commit,
 	}
 	w.db = db
+	f.awaitCompacted = db.awaitCompacted
 	db.root.Store(&root{next: make(chan struct{})})
 	w.publish()
 	go w.run()

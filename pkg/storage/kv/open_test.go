@@ -205,10 +205,10 @@ func recordRefusals() []refusal {
 		{"header is damaged", stateValue(metaBucket, headerKey, flip(33)), ErrCorrupt, stateName, "header checksum"},
 		{"state record is damaged", stateValue(stateBucket, key, flip(recordHead)), ErrCorrupt, stateName, keyN(1)},
 		{"state record under another key", stateValue(stateBucket, key, func([]byte) []byte {
-			return encodeStateRecord(&Entry{Key: keyN(2), CreateRev: 2, ModRev: 2})
+			return encodeStateRecord(&Entry{Key: keyN(2), CreateRev: 2, ModRev: 2}, nil)
 		}), ErrCorrupt, stateName, keyN(1)},
 		{"state record above the compacted revision", stateValue(stateBucket, key, func([]byte) []byte {
-			return encodeStateRecord(&Entry{Key: keyN(1), CreateRev: 2, ModRev: 301})
+			return encodeStateRecord(&Entry{Key: keyN(1), CreateRev: 2, ModRev: 301}, nil)
 		}), ErrCorrupt, stateName, keyN(1)},
 		{"state is newer than the log", stateValue(metaBucket, headerKey, reseal(33, 9, nil)), ErrCorrupt, logName, "the log ends at revision"},
 	}

@@ -10,6 +10,10 @@ const (
 	// DefaultMaxValueBytes leaves an object of 1.5 MiB room for what encoding
 	// and encryption add to it.
 	DefaultMaxValueBytes = 3<<19 + 64<<10
+	// DefaultLargeValueBytes keeps in memory the objects that are many: a sandbox
+	// or a task takes 2 KB. What is above holds files or output of users, is
+	// read seldom, and costs more to decode than to read from the page cache.
+	DefaultLargeValueBytes = 16 << 10
 	// DefaultMaxBatch bounds how long the first write of a commit waits for the last.
 	DefaultMaxBatch = 1024
 )
@@ -24,6 +28,9 @@ type Options struct {
 	FreeBytes func(dir string) (uint64, error)
 	// MaxValueBytes is the largest value accepted. 0: DefaultMaxValueBytes.
 	MaxValueBytes int
+	// LargeValueBytes is the size above which a value is not kept in memory but
+	// read from the files when it is asked for. 0: DefaultLargeValueBytes.
+	LargeValueBytes int
 	// MaxBatch is the largest number of writes in one commit. 0: DefaultMaxBatch.
 	MaxBatch int
 	// Logger gets what no caller is told otherwise, such as shortage of space. Nil: discarded.
@@ -73,8 +80,9 @@ type Stats struct {
 	Keys int
 	// LogEntries is the number of entries of the log kept in memory: Revision - CompactedRevision.
 	LogEntries int64
-	// LogBytes is the memory that compaction up to Revision would free: the
-	// entries and the values that they alone keep.
+	// LogBytes is what compaction up to Revision would free: the memory of the
+	// entries and of the values that they alone keep, and the disk of such
+	// values that are large.
 	LogBytes int64
 	// LogRecordBytes is the size on disk of the records of those entries.
 	LogRecordBytes int64
@@ -82,6 +90,9 @@ type Stats struct {
 	LogFileBytes, StateFileBytes int64
 	// Watchers is how many callers are in Watcher.Next.
 	Watchers int
+	// BackupRevision is the oldest revision that a backup under way reads; 0 if
+	// there is none. A backup that is overtaken by compaction fails.
+	BackupRevision int64
 }
 
 func (o Options) complete() Options {
@@ -90,6 +101,9 @@ func (o Options) complete() Options {
 	}
 	if o.MaxValueBytes == 0 {
 		o.MaxValueBytes = DefaultMaxValueBytes
+	}
+	if o.LargeValueBytes == 0 {
+		o.LargeValueBytes = DefaultLargeValueBytes
 	}
 	if o.MaxBatch == 0 {
 		o.MaxBatch = DefaultMaxBatch

@@ -115,18 +115,18 @@ type logRecord struct {
 	key, value                 []byte
 }
 
-// appendLogRecord appends the encoding of r, the write of revision rev, to b.
-func appendLogRecord(b []byte, rev int64, r record) []byte {
+// appendLogRecord appends the encoding of r, the write of revision rev with this
+// value, to b.
+func appendLogRecord(b []byte, rev int64, r record, value []byte) []byte {
 	start := len(b)
 	kind, key := r.op(), r.key()
 	var createRev, prevRev, expiry int64
 	var tags []uint64
-	var value []byte
 	if r.prev != nil {
 		createRev, prevRev = r.prev.CreateRev, r.prev.ModRev
 	}
 	if r.cur != nil {
-		createRev, expiry, tags, value = r.cur.CreateRev, r.cur.Expiry, r.cur.Tags, r.cur.Value
+		createRev, expiry, tags = r.cur.CreateRev, r.cur.Expiry, r.cur.Tags
 	}
 	b = appendHead(b, byte(kind), len(tags), len(key))
 	b = appendRevs(b, createRev, prevRev, expiry)
@@ -155,28 +155,32 @@ func decodeLogRecord(rev int64, b []byte) (logRecord, error) {
 	return r, nil
 }
 
-// encodeStateRecord encodes what state.db keeps under e.Key.
-func encodeStateRecord(e *Entry) []byte {
-	b := make([]byte, 0, recordHead+tagSize*len(e.Tags)+len(e.Value)+recordCRC)
+// encodeStateRecord encodes what state.db keeps under e.Key, whose value is value.
+func encodeStateRecord(e *Entry, value []byte) []byte {
+	b := make([]byte, 0, recordHead+tagSize*len(e.Tags)+len(value)+recordCRC)
 	b = appendHead(b, 0, len(e.Tags), 0)
 	b = appendRevs(b, e.CreateRev, e.ModRev, e.Expiry)
 	b = appendTags(b, e.Tags)
-	b = append(b, e.Value...)
+	b = append(b, value...)
 	return seal(b, 0, []byte(e.Key))
 }
 
-// decodeStateRecord returns an entry that aliases neither k nor b.
-func decodeStateRecord(k, b []byte) (*Entry, error) {
+// stateRecord is a decoded record of state.db. Its value aliases what was decoded, tags do not.
+type stateRecord struct {
+	createRev, modRev, expiry int64
+	tags                      []uint64
+	value                     []byte
+}
+
+func decodeStateRecord(k, b []byte) (r stateRecord, err error) {
 	if err := checkRecord(b, k); err != nil {
-		return nil, err
+		return stateRecord{}, err
 	}
-	tags, value, err := splitTags(b, b[recordHead:len(b)-recordCRC])
-	if err != nil {
-		return nil, err
+	r.createRev, r.modRev, r.expiry = revs(b)
+	if r.tags, r.value, err = splitTags(b, b[recordHead:len(b)-recordCRC]); err != nil {
+		return stateRecord{}, err
 	}
-	e := &Entry{Key: string(k), Value: append([]byte{}, value...), Tags: tags}
-	e.CreateRev, e.ModRev, e.Expiry = revs(b)
-	return e, nil
+	return r, nil
 }
 
 func checkRecord(b, prefix []byte) error {

@@ -141,7 +141,8 @@ func restoreFiles(ctx context.Context, b *backupReader, dir string, o RestoreOpt
 		return RestoreInfo{}, err
 	}
 	o.step("written")
-	if _, err := w.check(ctx, info.Backup.Keys); err != nil {
+	// Reading it back checks each record's checksum, and there is nothing to compare it with.
+	if err := w.check(ctx, info.Backup.Keys, func(root) error { return nil }); err != nil {
 		return RestoreInfo{}, err
 	}
 	for _, name := range []string{stateName, logName} {

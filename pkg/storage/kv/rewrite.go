@@ -101,7 +101,11 @@ func (w *rewriter) add(e *Entry) (err error) {
 	}
 	b := w.tx.Bucket(stateBucket)
 	b.FillPercent = rewriteFill
-	record := encodeStateRecord(e)
+	value, err := e.Load()
+	if err != nil {
+		return err
+	}
+	record := encodeStateRecord(e, value)
 	if err := b.Put([]byte(e.Key), record); err != nil {
 		return fmt.Errorf("%s: key %q: %w", w.state, e.Key, err)
 	}
@@ -124,19 +128,24 @@ func (w *rewriter) flush() error {
 }
 
 // check reads the files back and sees that they are what was to be written.
-func (w *rewriter) check(ctx context.Context, keys int64) (root, error) {
+// compare may look closer.
+func (w *rewriter) check(ctx context.Context, keys int64, compare func(written root) error) (err error) {
 	if err := ctx.Err(); err != nil {
-		return root{}, err
+		return err
 	}
-	r, id, err := readFiles(w.log, w.state)
+	r, f, err := readFiles(w.log, w.state)
 	if err != nil {
-		return root{}, fmt.Errorf("read back: %w", err)
+		return fmt.Errorf("read back: %w", err)
 	}
-	if id != w.id || r.rev != w.revision || r.compacted != w.revision || int64(r.tree.len()) != keys {
-		return root{}, fmt.Errorf("read back: %w: %s has %d keys at revision %d, should have %d at %d",
+	defer func() { err = errors.Join(err, f.close()) }()
+	if f.id != w.id || r.rev != w.revision || r.compacted != w.revision || int64(r.tree.len()) != keys {
+		return fmt.Errorf("read back: %w: %s has %d keys at revision %d, should have %d at %d",
 			ErrCorrupt, w.state, r.tree.len(), r.rev, keys, w.revision)
 	}
-	return r, nil
+	if err := compare(r); err != nil {
+		return fmt.Errorf("read back: %w", err)
+	}
+	return nil
 }
 
 // removeFiles removes files that may be there.

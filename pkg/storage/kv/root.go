@@ -25,7 +25,8 @@ func (r record) undo(t *tree) { t.replace(r.cur, r.prev) }
 
 // Snapshot is an immutable view of the keys at one revision. It is free to
 // take and to hold, also after Close, and safe for concurrent use; while held it keeps in
-// memory what has changed since. The zero Snapshot is of no use.
+// memory what has changed since, except for large values: see Entry.Load. The zero
+// Snapshot is of no use.
 type Snapshot struct {
 	tree           *tree
 	rev, compacted int64

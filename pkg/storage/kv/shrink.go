@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -67,13 +68,14 @@ func (s *shrink) run(ctx context.Context) (report ShrinkReport, err error) {
 		return report, err
 	}
 	logPath, statePath := filepath.Join(s.dir, logName), filepath.Join(s.dir, stateName)
-	live, id, err := readFiles(logPath, statePath)
+	live, old, err := readFiles(logPath, statePath)
 	if err != nil {
 		return report, err
 	}
+	defer func() { err = errors.Join(err, old.close()) }()
 	report = ShrinkReport{Revision: live.rev, Keys: int64(live.tree.len()), Dropped: live.rev - live.compacted}
 	report.Before = FileSizes{Log: fileSize(logPath), State: fileSize(statePath)}
-	if err := s.replace(ctx, live, id, logPath, statePath); err != nil {
+	if err := s.replace(ctx, live, old.id, logPath, statePath); err != nil {
 		return report, errors.Join(err, removeLeftovers(s.dir))
 	}
 	report.After = FileSizes{Log: fileSize(logPath), State: fileSize(statePath)}
@@ -82,13 +84,13 @@ func (s *shrink) run(ctx context.Context) (report ShrinkReport, err error) {
 
 // replace writes the new files and gives them the names of the old ones.
 func (s *shrink) replace(ctx context.Context, live root, id [16]byte, logPath, statePath string) error {
-	var keys, bytes int64
+	var keys, size int64
 	live.tree.ascend("", "", func(e *Entry) bool {
 		keys++
-		bytes += entryBytes(e)
+		size += entryBytes(e)
 		return true
 	})
-	if err := wantRoom(s.dir, rewriteNeeds(keys, bytes), s.freeBytes); err != nil {
+	if err := wantRoom(s.dir, rewriteNeeds(keys, size), s.freeBytes); err != nil {
 		return err
 	}
 	owner, err := os.Stat(statePath)
@@ -109,12 +111,9 @@ func (s *shrink) replace(ctx context.Context, live root, id [16]byte, logPath, s
 		return err
 	}
 	s.step("written")
-	written, err := w.check(ctx, keys)
+	err = w.check(ctx, keys, func(written root) error { return sameKeys(live.tree, written.tree) })
 	if err != nil {
 		return err
-	}
-	if key, same := sameKeys(live.tree, written.tree); !same {
-		return fmt.Errorf("read back: %w: key %q is not what it was", ErrCorrupt, key)
 	}
 	if err := syncDir(s.dir); err != nil {
 		return err
@@ -131,18 +130,30 @@ func (s *shrink) replace(ctx context.Context, live root, id [16]byte, logPath, s
 	return nil
 }
 
-// sameKeys compares what two trees of the same size hold, and returns the
+// sameKeys compares what two trees of the same size hold. The error names the
 // first key that differs.
-func sameKeys(a, b *tree) (key string, same bool) {
-	same = true
+func sameKeys(a, b *tree) (err error) {
 	a.ascend("", "", func(x *Entry) bool {
 		y, found := b.get(x.Key)
-		same = found && string(x.Value) == string(y.Value) && x.CreateRev == y.CreateRev && x.ModRev == y.ModRev &&
-			x.Expiry == y.Expiry && slices.Equal(x.Tags, y.Tags)
-		key = x.Key
-		return same
+		same := found && x.CreateRev == y.CreateRev && x.ModRev == y.ModRev && x.Expiry == y.Expiry && slices.Equal(x.Tags, y.Tags)
+		if same {
+			same, err = sameValue(x, y)
+		}
+		if err == nil && !same {
+			err = fmt.Errorf("%w: key %q is not what it was", ErrCorrupt, x.Key)
+		}
+		return err == nil
 	})
-	return key, same
+	return err
+}
+
+func sameValue(x, y *Entry) (bool, error) {
+	a, err := x.Load()
+	if err != nil {
+		return false, err
+	}
+	b, err := y.Load()
+	return bytes.Equal(a, b), err
 }
 
 // removeLeftovers removes what a Shrink left behind that was cut short.

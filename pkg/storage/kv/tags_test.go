@@ -6,8 +6,6 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestTags keeps the index equal to a search through everything: at the newest
@@ -84,7 +82,7 @@ func wantIndex(t *testing.T, s Snapshot) {
 				got = append(got, e.Key)
 				return true
 			})
-			if diff := cmp.Diff(want, got); diff != "" {
+			if diff := diff(want, got); diff != "" {
 				t.Fatalf("revision %d, tag %x, prefix %q (-search +index):\n%s", s.Revision(), tag, prefix, diff)
 			}
 		}

@@ -49,10 +49,7 @@ func TestVerifySound(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o, err := ReadOffline(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := readOffline(t, dir)
 	if len(report.Problems) > 0 || report.Keys != int64(len(content)) || report.Revision != o.Stats.Revision ||
 		report.CompactedRevision != 300 || report.LogRecords != report.Revision-300 || report.StateRecords == 0 ||
 		report.LogPages < 4 || report.StatePages < 4 {
@@ -188,7 +185,7 @@ func TestVerifyOldHistory(t *testing.T) {
 	dir, _ := sample(t)
 	path := filepath.Join(dir, logName)
 	edit(t, path, func(tx *bolt.Tx) error {
-		return tx.Bucket(logBucket).Put(revKey(300), flip(recordHead)(appendLogRecord(nil, 300, record{})))
+		return tx.Bucket(logBucket).Put(revKey(300), flip(recordHead)(appendLogRecord(nil, 300, record{}, nil)))
 	})
 	if p := wantProblem(t, dir, "revision 300"); p.Meaning != meansOld {
 		t.Errorf("the meaning is %q, want %q", p.Meaning, meansOld)
@@ -237,13 +234,25 @@ func TestVerifyCannot(t *testing.T) {
 	}
 }
 
+// readOffline reads a database, and gives it back at the end of the test.
+func readOffline(t testing.TB, dir string) Offline {
+	t.Helper()
+	o, err := ReadOffline(dir)
+	if err != nil {
+		t.Fatalf("ReadOffline: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := o.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return o
+}
+
 func TestReadOffline(t *testing.T) {
 	dir, content := sample(t)
 	before := readDir(t, dir)
-	o, err := ReadOffline(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
+	o := readOffline(t, dir)
 	if diff := diff(content, dump(o.Snapshot)); diff != "" {
 		t.Errorf("content (-want +got):\n%s", diff)
 	}

@@ -24,16 +24,16 @@ func (v *verifier) header(at Problem, kind fileKind, value []byte) error {
 func (v *verifier) stateRecord(at Problem, key, value []byte) error {
 	v.report.StateRecords++
 	at.Key, at.Meaning = string(key), meansState
-	e, err := decodeStateRecord(key, value)
+	r, err := decodeStateRecord(key, value)
 	if err != nil {
 		v.report.Partial = true
 		at.What = plain(err.Error())
 		return v.add(at)
 	}
-	v.keys[e.Key] = keyRevs{create: e.CreateRev, mod: e.ModRev}
-	if e.CreateRev < firstWrite || e.CreateRev > e.ModRev || v.stateKnown() && e.ModRev > v.report.CompactedRevision {
+	v.keys[at.Key] = keyRevs{create: r.createRev, mod: r.modRev}
+	if r.createRev < firstWrite || r.createRev > r.modRev || v.stateKnown() && r.modRev > v.report.CompactedRevision {
 		v.report.Partial = true
-		at.What = fmt.Sprintf("it is of revision %d, created at %d, in a state of revision %d", e.ModRev, e.CreateRev, v.report.CompactedRevision)
+		at.What = fmt.Sprintf("it is of revision %d, created at %d, in a state of revision %d", r.modRev, r.createRev, v.report.CompactedRevision)
 		return v.add(at)
 	}
 	return nil

@@ -46,6 +46,9 @@ func (w *walk) advance(f *follower) (ok bool) {
 	if err != nil {
 		w.Fatalf("Next: %v", err)
 	}
+	for i := range events {
+		events[i] = eventInFull(events[i])
+	}
 	if diff := diff(w.m.eventsOf(f.prefix, f.seen, upTo), events); diff != "" {
 		w.Fatalf("events in (%d, %d] (-want +got):\n%s", f.seen, upTo, diff)
 	}

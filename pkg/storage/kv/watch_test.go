@@ -8,8 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestWatchersReplay lets watchers that start anywhere rebuild the content
@@ -47,7 +45,7 @@ func TestWatchersReplay(t *testing.T) {
 	wg.Wait()
 	want := dump(db.Snapshot())
 	for i := range final {
-		if diff := cmp.Diff(want, final[i]); diff != "" {
+		if diff := diff(want, final[i]); diff != "" {
 			t.Fatalf("watcher %d (-want +got):\n%s", i, diff)
 		}
 	}
@@ -172,7 +170,7 @@ func TestWatchPrefixAndBookmarks(t *testing.T) {
 		{Rev: 3, Key: "a/1", Value: []byte("y"), CreateRev: 3},
 		{Rev: 4, Key: "a/1", Delete: true, PrevValue: []byte("y"), CreateRev: 3, PrevRev: 3},
 	}
-	if diff := cmp.Diff(want, events); diff != "" || upTo != 4 || err != nil {
+	if diff := diff(want, events); diff != "" || upTo != 4 || err != nil {
 		t.Fatalf("got up to %d, error %v (-want +got):\n%s", upTo, err, diff)
 	}
 }

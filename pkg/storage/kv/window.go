@@ -39,10 +39,10 @@ func (r record) key() string {
 func (r record) event(rev int64) Event {
 	e := Event{Rev: rev, Key: r.key(), Delete: r.cur == nil}
 	if r.prev != nil {
-		e.PrevValue, e.PrevRev, e.CreateRev = r.prev.Value, r.prev.ModRev, r.prev.CreateRev
+		e.PrevValue, e.prevLarge, e.PrevRev, e.CreateRev = r.prev.Value, r.prev.large, r.prev.ModRev, r.prev.CreateRev
 	}
 	if r.cur != nil {
-		e.Value, e.CreateRev = r.cur.Value, r.cur.CreateRev
+		e.Value, e.large, e.CreateRev = r.cur.Value, r.cur.large, r.cur.CreateRev
 	}
 	return e
 }
@@ -50,11 +50,13 @@ func (r record) event(rev int64) Event {
 // entryOverhead is roughly what an entry costs in memory beside its bytes.
 const entryOverhead = 96
 
-// memory is what only the log keeps alive: the record and the value it replaced.
+// memory is what only the log keeps alive: the record and the entry it
+// replaced. A large value counts as well, although it takes disk instead: it
+// goes with the log, and must not pile up there either.
 func (r record) memory() int64 {
 	n := int64(16)
 	if r.prev != nil {
-		n += entryOverhead + int64(len(r.prev.Value))
+		n += entryOverhead + int64(r.prev.Size())
 	}
 	return n
 }
@@ -63,7 +65,7 @@ func (r record) memory() int64 {
 func (r record) diskSize() int64 {
 	n := int64(recordHead + recordCRC + revKeySize + len(r.key()))
 	if r.cur != nil {
-		n += int64(len(r.cur.Value) + tagSize*len(r.cur.Tags))
+		n += int64(r.cur.Size() + tagSize*len(r.cur.Tags))
 	}
 	return n
 }

@@ -19,6 +19,8 @@ const (
 	// trimIdle when there is nothing else to do, at least trimBusy beside writes.
 	trimIdle = 512
 	trimBusy = 64
+	// keptArena is enough for a full batch of small values.
+	keptArena = 2 << 20
 )
 
 // request is a write on its way. The writer sets entry and err, then closes done.
@@ -29,6 +31,12 @@ type request struct {
 	entry  Entry
 	err    error
 	done   chan struct{}
+}
+
+// write is a write that has been decided, with the value that it puts.
+type write struct {
+	record
+	value []byte
 }
 
 // fold tells the writer that state.db is at revision compacted; it closes
@@ -49,7 +57,8 @@ type writer struct {
 	noRoomToTrim bool
 	// lowSpace says that the last commit that asked was below the watermark.
 	lowSpace bool
-	// arena holds the encoded records of one commit.
+	// arena holds the encoded records of one commit, and is used again unless
+	// it has become larger than keptArena.
 	arena []byte
 	// waits holds the QueueWaits of one batch.
 	waits []time.Duration
@@ -115,7 +124,7 @@ func (w *writer) serve(batch []*request) {
 	stats := CommitStats{QueueWaits: w.queueWaits(batch)}
 	noPuts, noDeletes := w.checkSpace(batch)
 	first := w.next.rev + 1
-	var records []record
+	var writes []write
 	for _, r := range batch {
 		refusal := noPuts
 		if r.op.Delete {
@@ -127,19 +136,19 @@ func (w *writer) serve(batch []*request) {
 			continue
 		}
 		if rec, ok := w.decide(r); ok {
-			records = append(records, rec)
+			writes = append(writes, write{rec, r.op.Value})
 		} else {
 			stats.Conflicts++
 		}
 	}
 	if mutation.Active == mutation.AckBeforeCommit {
-		defer func(records []record) { _ = w.write(stats, records) }(records)
-		records = nil
+		defer func(writes []write) { _ = w.write(stats, writes) }(writes)
+		writes = nil
 	}
-	if len(records) == 0 {
+	if len(writes) == 0 {
 		stats.Revision = w.next.rev
 		w.db.opts.OnCommit(stats)
-	} else if err := w.write(stats, records); err != nil {
+	} else if err := w.write(stats, writes); err != nil {
 		err = fmt.Errorf("%w (revisions %d to %d may or may not be found)", err, first, w.next.rev)
 		for _, r := range batch {
 			r.entry, r.err = Entry{}, err
@@ -178,15 +187,12 @@ func (w *writer) decide(r *request) (rec record, ok bool) {
 		r.entry = *prev
 		r.entry.ModRev = w.next.rev
 	} else {
-		cur := &Entry{
-			Key: r.op.Key, Value: r.op.Value, CreateRev: w.next.rev, ModRev: w.next.rev, Expiry: r.op.Expiry, Tags: r.op.Tags,
-		}
+		key, createRev := r.op.Key, w.next.rev
 		if exists {
-			cur.Key, cur.CreateRev = prev.Key, prev.CreateRev
+			key, createRev = prev.Key, prev.CreateRev
 		}
-		if cur.Value == nil {
-			cur.Value = []byte{} // as it will be after a restart
-		}
+		cur := w.db.files.entry(key, r.op.Value, w.next.rev)
+		cur.CreateRev, cur.ModRev, cur.Expiry, cur.Tags = createRev, w.next.rev, r.op.Expiry, r.op.Tags
 		rec.cur, r.entry = cur, *cur
 	}
 	rec.apply(w.next.tree)
@@ -207,19 +213,19 @@ func (op Op) holds(prev *Entry, exists bool) bool {
 	return op.Expect == prev.ModRev
 }
 
-// write commits the records that lead to w.next, removes some of the
+// write commits the writes that lead to w.next, removes some of the
 // compacted ones, and publishes. The stats are what the batch led to so far. If
 // it fails, so has the database.
-func (w *writer) write(stats CommitStats, records []record) error {
+func (w *writer) write(stats CommitStats, writes []write) error {
 	start := w.db.opts.Now()
 	tx, err := w.db.files.log.Begin(true)
 	if err != nil {
 		return w.failed(fmt.Errorf("begin: %w", err))
 	}
-	stats.Revision, stats.Writes = w.next.rev, len(records)
-	stats.Bytes, err = w.put(tx, records)
+	stats.Revision, stats.Writes = w.next.rev, len(writes)
+	stats.Bytes, err = w.put(tx, writes)
 	if err == nil {
-		stats.Trimmed, err = w.trim(tx, len(records))
+		stats.Trimmed, err = w.trim(tx, len(writes))
 	}
 	if err != nil {
 		return w.failed(errors.Join(err, tx.Rollback()))
@@ -232,8 +238,11 @@ func (w *writer) write(stats CommitStats, records []record) error {
 	}
 	stats.Duration = w.db.opts.Now().Sub(start)
 	w.trimmed += int64(stats.Trimmed)
-	if len(records) > 0 {
+	if len(writes) > 0 {
 		w.publish()
+	}
+	if cap(w.arena) > keptArena {
+		w.arena = nil
 	}
 	txStats := tx.Stats()
 	stats.WriteTime = txStats.GetWriteTime()
@@ -254,23 +263,23 @@ func (w *writer) failed(cause error) error {
 	return w.db.Err()
 }
 
-// put adds the records, which end at w.next.rev, to the log.
-func (w *writer) put(tx *bolt.Tx, records []record) (size int64, err error) {
+// put adds the writes, which end at w.next.rev, to the log.
+func (w *writer) put(tx *bolt.Tx, writes []write) (size int64, err error) {
 	b := tx.Bucket(logBucket)
 	b.FillPercent = 1 // keys only ever grow
 	need := 0
-	for _, r := range records {
+	for _, r := range writes {
 		need += int(r.diskSize())
 	}
 	if cap(w.arena) < need {
 		w.arena = make([]byte, 0, need)
 	}
 	buf := w.arena[:0]
-	rev := w.next.rev - int64(len(records))
-	for _, r := range records {
+	rev := w.next.rev - int64(len(writes))
+	for _, r := range writes {
 		rev++
 		start := len(buf)
-		buf = appendLogRecord(buf, rev, r)
+		buf = appendLogRecord(buf, rev, r.record, r.value)
 		if err := b.Put(revKey(rev), buf[start:len(buf):len(buf)]); err != nil {
 			return 0, fmt.Errorf("put revision %d: %w", rev, err)
 		}

@@ -168,7 +168,7 @@ func (o *Options) addStorageFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.Storage.Retention, "storage-retention", o.Storage.Retention,
 		"How long old revisions are kept for watches to resume from and for paginated lists.")
 	fs.Var(&o.Storage.RetentionBytes, "storage-retention-size",
-		"Memory that old revisions may take; more are dropped before their time.")
+		"Memory, and disk for objects above 16 KiB, that old revisions may take; more are dropped before their time.")
 	fs.Var(&o.Storage.MinFree, "storage-min-free",
 		"Free disk space below which creates and updates are refused. Deletes go on. 0 turns the check off.")
 

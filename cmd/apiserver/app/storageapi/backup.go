@@ -13,7 +13,7 @@ import (
 
 const (
 	// maxBackups bounds the backups under way. Each keeps the objects of its
-	// revision in memory until its client has taken the last.
+	// revision, in memory or on disk, until its client has taken the last.
 	maxBackups = 2
 	// stallTimeout is how long a client may take for one piece of a backup.
 	// Without it one that is suspended would keep its revision for ever.

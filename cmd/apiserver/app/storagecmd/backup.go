@@ -137,7 +137,7 @@ func (c *copyError) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-func (b *backup) fromFiles(ctx context.Context, w io.Writer, report func(kv.BackupProgress)) (kv.BackupInfo, error) {
+func (b *backup) fromFiles(ctx context.Context, w io.Writer, report func(kv.BackupProgress)) (info kv.BackupInfo, err error) {
 	dir, err := b.storage()
 	if err != nil {
 		return kv.BackupInfo{}, err
@@ -149,6 +149,7 @@ func (b *backup) fromFiles(ctx context.Context, w io.Writer, report func(kv.Back
 	if err != nil {
 		return kv.BackupInfo{}, b.explain(err)
 	}
+	defer func() { err = errors.Join(err, database.Close()) }()
 	return database.Backup(ctx, w, report)
 }
 

@@ -90,7 +90,7 @@ func (s *stats) fromFiles(context.Context) (storageapi.Stats, error) {
 	if err != nil {
 		return storageapi.Stats{}, s.explain(err)
 	}
-	return storageapi.OfflineStats(database), nil
+	return storageapi.OfflineStats(database), database.Close()
 }
 
 func printStats(out io.Writer, s storageapi.Stats) error {

@@ -30,6 +30,9 @@ const (
 	NoSync
 	// TrimBeforeFold gives up history before the state that replaces it is on disk.
 	TrimBeforeFold
+	// AnyVersion answers a read of a large value with whatever version of it the
+	// state has.
+	AnyVersion
 	// SkipCompacted lets a watcher that compaction has overtaken go on behind the hole.
 	SkipCompacted
 )
