@@ -11,7 +11,7 @@ import (
 func TestLoadKeepsAsManyAlive(t *testing.T) {
 	for _, path := range []string{pathStorage, pathAPI} {
 		t.Run(path, func(t *testing.T) {
-			target, err := open(t.Context(), t.TempDir(), path)
+			target, err := open(t.Context(), t.TempDir(), settings{path: path})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -46,7 +46,7 @@ type forgetful struct{ tasks }
 func (forgetful) remove(context.Context, string) error { return nil }
 
 func TestRecordNoticesWhatWasNotDeleted(t *testing.T) {
-	target, err := open(t.Context(), t.TempDir(), pathStorage)
+	target, err := open(t.Context(), t.TempDir(), settings{path: pathStorage})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -33,6 +33,7 @@ type settings struct {
 	live       int
 	every      int
 	clients    int
+	content    int
 	timeout    time.Duration
 }
 
@@ -50,6 +51,7 @@ func main() {
 	flag.IntVar(&s.live, "live", 20_000, "tasks that are kept before the oldest is deleted")
 	flag.IntVar(&s.every, "every", 50_000, "lifecycles between two records")
 	flag.IntVar(&s.clients, "clients", 32, "clients at the same time")
+	flag.IntVar(&s.content, "content", 0, "size of the file that each task writes, in bytes; a screen of text if 0")
 	flag.DurationVar(&s.timeout, "timeout", 2*time.Hour, "when to give up")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
@@ -71,7 +73,7 @@ func run(ctx context.Context, s settings) (err error) {
 		return fmt.Errorf("make a directory: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	target, err := open(ctx, dir, s.path)
+	target, err := open(ctx, dir, s)
 	if err != nil {
 		return err
 	}

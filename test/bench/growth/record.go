@@ -40,7 +40,7 @@ var columns = []struct {
 	{"heap MB", func(r record) string { return megabytes(r.heap) }},
 	{"private MB", func(r record) string { return megabytes(r.private) }},
 	{"mapped MB", func(r record) string { return megabytes(r.mapped) }},
-	{"log in memory MB", func(r record) string { return megabytes(r.logInMemory) }},
+	{"history MB", func(r record) string { return megabytes(r.logInMemory) }},
 	{"log entries", func(r record) string { return strconv.FormatInt(r.logEntries, 10) }},
 	{"commit p50 ms", func(r record) string { return millis(r.commit50) }},
 	{"commit p99 ms", func(r record) string { return millis(r.commit99) }},

@@ -45,7 +45,7 @@ type target struct {
 	commits []time.Duration
 }
 
-func open(ctx context.Context, dir, path string) (*target, error) {
+func open(ctx context.Context, dir string, s settings) (*target, error) {
 	t := &target{dir: dir}
 	var err error
 	t.db, err = kv.Open(dir, kv.Options{OnCommit: t.commit, Now: time.Now})
@@ -53,7 +53,7 @@ func open(ctx context.Context, dir, path string) (*target, error) {
 		return nil, fmt.Errorf("open the database: %w", err)
 	}
 	expirer := bolt.NewExpirer(t.db, nil)
-	if t.tasks, err = newTasks(bolt.Backend{DB: t.db, Expirer: expirer}, path); err != nil {
+	if t.tasks, err = newTasks(bolt.Backend{DB: t.db, Expirer: expirer}, s); err != nil {
 		return nil, errors.Join(err, t.db.Close())
 	}
 	loopCtx, cancel := context.WithCancel(context.WithoutCancel(ctx))
@@ -99,7 +99,7 @@ func (t *target) size(name string) (int64, error) {
 	return info.Size(), nil
 }
 
-func newTasks(backend bolt.Backend, path string) (tasks, error) {
+func newTasks(backend bolt.Backend, s settings) (tasks, error) {
 	codec, err := apiserver.StorageCodec(v1alpha1.SchemeGroupVersion)
 	if err != nil {
 		return nil, err
@@ -110,7 +110,7 @@ func newTasks(backend bolt.Backend, path string) (tasks, error) {
 	if err != nil {
 		return nil, fmt.Errorf("set up storage: %w", err)
 	}
-	switch path {
+	switch s.path {
 	case pathStorage:
 		resource := schema.GroupResource{Group: v1alpha1.GroupName, Resource: "tasks"}
 		options, err := getter.GetRESTOptions(resource, &arl.Task{})
@@ -123,16 +123,16 @@ func newTasks(backend bolt.Backend, path string) (tasks, error) {
 		if err != nil {
 			return nil, fmt.Errorf("set up storage: %w", err)
 		}
-		return storageTasks{store: store, prefix: prefix}, nil
+		return storageTasks{store: store, prefix: prefix, content: s.content}, nil
 	case pathAPI:
-		return newAPITasks(getter)
+		return newAPITasks(getter, s.content)
 	}
-	return nil, fmt.Errorf("--path %s: want %s or %s", path, pathAPI, pathStorage)
+	return nil, fmt.Errorf("--path %s: want %s or %s", s.path, pathAPI, pathStorage)
 }
 
 // newAPITasks returns the client of an API server in this process. Nobody
 // listens, and everybody may do everything.
-func newAPITasks(getter *bolt.RESTOptionsGetter) (tasks, error) {
+func newAPITasks(getter *bolt.RESTOptionsGetter, content int) (tasks, error) {
 	config := apiserver.NewConfig("v0.0.0-bench")
 	generic := config.GenericConfig
 	generic.RESTOptionsGetter = getter
@@ -157,5 +157,5 @@ func newAPITasks(getter *bolt.RESTOptionsGetter) (tasks, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make a client: %w", err)
 	}
-	return apiTasks{client: client.ArlV1alpha1()}, nil
+	return apiTasks{client: client.ArlV1alpha1(), content: content}, nil
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,6 +26,17 @@ type tasks interface {
 	remove(ctx context.Context, name string) error
 }
 
+// newTask returns a task whose first step writes a file of so many bytes, unless
+// content is 0.
+func newTask(name string, now time.Time, content int) *arl.Task {
+	task := load.New(name, now)
+	if content > 0 {
+		file := strings.Repeat(name+"\n", content/(len(name)+1)+1)[:content]
+		task.Spec.Steps[0].Content = &file
+	}
+	return task
+}
+
 // changes are the writes of status.
 var changes = []func(*arl.Task, time.Time){load.Start, load.Finish}
 
@@ -41,6 +53,8 @@ func timed(took func(time.Duration), do func() error) error {
 type storageTasks struct {
 	store  storage.Interface
 	prefix string
+	// content is the size of the file that each task writes. 0: a screen of text.
+	content int
 }
 
 func (s storageTasks) key(name string) string { return s.prefix + "/" + load.Namespace + "/" + name }
@@ -48,7 +62,7 @@ func (s storageTasks) key(name string) string { return s.prefix + "/" + load.Nam
 func (s storageTasks) live(ctx context.Context, name string, took func(time.Duration)) error {
 	now := time.Now()
 	err := timed(took, func() error {
-		return s.store.Create(ctx, s.key(name), load.New(name, now), &arl.Task{}, 0)
+		return s.store.Create(ctx, s.key(name), newTask(name, now, s.content), &arl.Task{}, 0)
 	})
 	for _, change := range changes {
 		if err != nil {
@@ -72,11 +86,13 @@ func (s storageTasks) remove(ctx context.Context, name string) error {
 // apiTasks are those of an API server.
 type apiTasks struct {
 	client client.ArlV1alpha1Interface
+	// content is that of storageTasks.
+	content int
 }
 
 func (a apiTasks) live(ctx context.Context, name string, took func(time.Duration)) error {
 	now := time.Now()
-	internal := load.New(name, now)
+	internal := newTask(name, now, a.content)
 	task, err := toClient(internal)
 	if err != nil {
 		return err
