@@ -29,6 +29,7 @@ var remedies = []struct{ reason, phrase, step string }{
 	{podruntime.ReasonStart, "not found", "create what the message names"},
 	{podruntime.ReasonStart, "runAsNonRoot", "set runAsUser in the pool's spec.template"},
 	{podruntime.ReasonStart, "no answer from the agent", "let the server reach the pods: see the NetworkPolicies of the namespace"},
+	{podruntime.ReasonNotReady, "", "correct the probes in the pool's spec.template, or what they ask"},
 	{"InvalidTemplate", "", "correct this field in the pool's spec.template"},
 }
 
