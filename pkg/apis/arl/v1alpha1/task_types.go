@@ -239,8 +239,10 @@ type TaskStep struct {
 
 	// command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env
 	// at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to
-	// the command ["sh", "-s"], or write it with a FilePatch step and run the file. Needed by, and
-	// only for, Command.
+	// the command ["sh", "-s"], or write it with a FilePatch step and run the file. The step ends when
+	// the program ends: what it left in the background goes on until the sandbox ends, and its further
+	// output is discarded. A timeout or cancel ends the program and everything it started. Needed by,
+	// and only for, Command.
 	// +optional
 	// +listType=atomic
 	Command []string `json:"command,omitempty" protobuf:"bytes,3,rep,name=command"`

@@ -125,16 +125,18 @@ type WarmPoolSpec struct {
 	// +optional
 	Replicas *int32 `json:"replicas,omitempty" protobuf:"varint,1,opt,name=replicas"`
 
-	// template describes the pods. At least one container is needed; steps run
-	// in the container named "executor" if there is one, else in the first.
-	// That container's command and args run beneath the agent, which is its
-	// first process. In a cluster a container without command runs the agent
-	// alone, because what its image would run is not known there, and args
-	// without command are refused; on a single machine both get the image's
-	// entrypoint. Labels and annotations are carried to the pods; keys of
-	// arl.io are the server's own. restartPolicy is accepted and not used: pods
-	// get Never, because a pod that ends fails its sandbox and the pool starts
-	// a fresh one. May be changed; updateStrategy says when idle pods follow.
+	// template describes the pods. At least one container is needed; steps run in the container named
+	// "executor" if there is one, else in the first. That container's command and args run beneath the
+	// agent, which is its first process. In a cluster a container without command runs the agent alone,
+	// because the server does not know there what its image would run, and args without command are
+	// refused; on a single machine both get the image's entrypoint. Steps run as the container's user,
+	// who may be any: root, a number, or a name of the image. Root has the default capabilities of
+	// container runtimes, any other user has none; securityContext.capabilities widens or narrows them,
+	// and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness
+	// gates gets a sandbox only while they let it take work. Labels and annotations are carried to the
+	// pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get
+	// Never, because a pod that ends fails its sandbox and the pool starts a new one. May be changed;
+	// updateStrategy says when idle pods follow.
 	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,2,opt,name=template"`
 
 	// maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods
@@ -143,9 +145,9 @@ type WarmPoolSpec struct {
 	// +optional
 	MaxPods *int32 `json:"maxPods,omitempty" protobuf:"varint,3,opt,name=maxPods"`
 
-	// workDir is the directory in which steps run unless they name their own.
-	// It is created if missing. An absolute path without "..", default
-	// "/workspace". A change holds for pods started after it.
+	// workDir is the directory in which steps run unless they name their own. It is created if missing
+	// and belongs to the user of the steps, unless the template mounts a volume there. An absolute path
+	// without "..", default "/workspace". A change applies to pods started after it.
 	// +optional
 	WorkDir string `json:"workDir,omitempty" protobuf:"bytes,4,opt,name=workDir"`
 
