@@ -1134,7 +1134,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskStep(ref common.ReferenceCallback) common.
 							},
 						},
 						SchemaProps: spec.SchemaProps{
-							Description: "command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to the command [\"sh\", \"-s\"], or write it with a FilePatch step and run the file. Needed by, and only for, Command.",
+							Description: "command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to the command [\"sh\", \"-s\"], or write it with a FilePatch step and run the file. The step ends when the program ends: what it left in the background goes on until the sandbox ends, and its further output is discarded. A timeout or cancel ends the program and everything it started. Needed by, and only for, Command.",
 							Type:        []string{"array"},
 							Items: &spec.SchemaOrArray{
 								Schema: &spec.Schema{
@@ -1455,7 +1455,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 					},
 					"template": {
 						SchemaProps: spec.SchemaProps{
-							Description: "template describes the pods. At least one container is needed; steps run in the container named \"executor\" if there is one, else in the first. That container's command and args run beneath the agent, which is its first process. In a cluster a container without command runs the agent alone, because what its image would run is not known there, and args without command are refused; on a single machine both get the image's entrypoint. Labels and annotations are carried to the pods; keys of arl.io are the server's own. restartPolicy is accepted and not used: pods get Never, because a pod that ends fails its sandbox and the pool starts a fresh one. May be changed; updateStrategy says when idle pods follow.",
+							Description: "template describes the pods. At least one container is needed; steps run in the container named \"executor\" if there is one, else in the first. That container's command and args run beneath the agent, which is its first process. In a cluster a container without command runs the agent alone, because the server does not know there what its image would run, and args without command are refused; on a single machine both get the image's entrypoint. Steps run as the container's user, who may be any: root, a number, or a name of the image. Root has the default capabilities of container runtimes, any other user has none; securityContext.capabilities widens or narrows them, and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness gates gets a sandbox only while they let it take work. Labels and annotations are carried to the pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get Never, because a pod that ends fails its sandbox and the pool starts a new one. May be changed; updateStrategy says when idle pods follow.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(corev1.PodTemplateSpec{}.OpenAPIModelName()),
 						},
@@ -1469,7 +1469,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 					},
 					"workDir": {
 						SchemaProps: spec.SchemaProps{
-							Description: "workDir is the directory in which steps run unless they name their own. It is created if missing. An absolute path without \"..\", default \"/workspace\". A change holds for pods started after it.",
+							Description: "workDir is the directory in which steps run unless they name their own. It is created if missing and belongs to the user of the steps, unless the template mounts a volume there. An absolute path without \"..\", default \"/workspace\". A change applies to pods started after it.",
 							Type:        []string{"string"},
 							Format:      "",
 						},

@@ -20,8 +20,10 @@ type TaskStepApplyConfiguration struct {
 	Type *arlv1alpha1.StepType `json:"type,omitempty"`
 	// command is the program and its arguments, at most 1024 strings of less than 128 KiB, and with env
 	// at most 1 MiB. No shell is involved unless named. To run a longer script, give it as stdin to
-	// the command ["sh", "-s"], or write it with a FilePatch step and run the file. Needed by, and
-	// only for, Command.
+	// the command ["sh", "-s"], or write it with a FilePatch step and run the file. The step ends when
+	// the program ends: what it left in the background goes on until the sandbox ends, and its further
+	// output is discarded. A timeout or cancel ends the program and everything it started. Needed by,
+	// and only for, Command.
 	Command []string `json:"command,omitempty"`
 	// env are environment variables for the command, on top of the image's and the sandbox's, at most
 	// 256 of them, and with command at most 1 MiB. Only for Command.

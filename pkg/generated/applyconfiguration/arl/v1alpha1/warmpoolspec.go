@@ -17,24 +17,26 @@ type WarmPoolSpecApplyConfiguration struct {
 	// each of its sandboxes waits for its pod to start. Default 1, at least 0, at most 10000. May be
 	// changed at any time, also through the scale subresource.
 	Replicas *int32 `json:"replicas,omitempty"`
-	// template describes the pods. At least one container is needed; steps run
-	// in the container named "executor" if there is one, else in the first.
-	// That container's command and args run beneath the agent, which is its
-	// first process. In a cluster a container without command runs the agent
-	// alone, because what its image would run is not known there, and args
-	// without command are refused; on a single machine both get the image's
-	// entrypoint. Labels and annotations are carried to the pods; keys of
-	// arl.io are the server's own. restartPolicy is accepted and not used: pods
-	// get Never, because a pod that ends fails its sandbox and the pool starts
-	// a fresh one. May be changed; updateStrategy says when idle pods follow.
+	// template describes the pods. At least one container is needed; steps run in the container named
+	// "executor" if there is one, else in the first. That container's command and args run beneath the
+	// agent, which is its first process. In a cluster a container without command runs the agent alone,
+	// because the server does not know there what its image would run, and args without command are
+	// refused; on a single machine both get the image's entrypoint. Steps run as the container's user,
+	// who may be any: root, a number, or a name of the image. Root has the default capabilities of
+	// container runtimes, any other user has none; securityContext.capabilities widens or narrows them,
+	// and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness
+	// gates gets a sandbox only while they let it take work. Labels and annotations are carried to the
+	// pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get
+	// Never, because a pod that ends fails its sandbox and the pool starts a new one. May be changed;
+	// updateStrategy says when idle pods follow.
 	Template *v1.PodTemplateSpecApplyConfiguration `json:"template,omitempty"`
 	// maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods
 	// from being started, the pool and the sandboxes that wait say MaxPodsReached. No cap when unset. At
 	// least 1. May be changed; pods in use are never taken away to meet it.
 	MaxPods *int32 `json:"maxPods,omitempty"`
-	// workDir is the directory in which steps run unless they name their own.
-	// It is created if missing. An absolute path without "..", default
-	// "/workspace". A change holds for pods started after it.
+	// workDir is the directory in which steps run unless they name their own. It is created if missing
+	// and belongs to the user of the steps, unless the template mounts a volume there. An absolute path
+	// without "..", default "/workspace". A change applies to pods started after it.
 	WorkDir *string `json:"workDir,omitempty"`
 	// reclaimPolicy says what becomes of a pod when its sandbox is released.
 	// "Delete" (the default) deletes it, and the pool starts a fresh one.
