@@ -102,7 +102,7 @@ func New(config Config) (*Server, error) {
 	}
 	if config.WorkDir != "" {
 		if _, err := files.MakeDir(config.WorkDir); err != nil {
-			return nil, errors.Join(fmt.Errorf("work directory: user %d cannot make it: %w: set securityContext.runAsUser in the template", os.Geteuid(), err), files.Close())
+			return nil, errors.Join(fmt.Errorf("work directory: user %d cannot make it: %w", os.Geteuid(), err), files.Close())
 		}
 	}
 	supervisor, err := process.New(process.Config{

@@ -74,8 +74,7 @@ func (r *Runtime) greet(ctx context.Context, p *pod) {
 			r.giveUp(ctx, p, podruntime.ReasonStart, err.Error())
 			return
 		case !runsSince.IsZero() && r.config.Clock.Since(runsSince) >= r.config.StartTimeout:
-			r.giveUp(ctx, p, podruntime.ReasonStart, fmt.Sprintf(
-				"no answer from the agent within %v: %v: let the server reach the pod by a NetworkPolicy, or start it with --agent-reach=tunnel", r.config.StartTimeout, err))
+			r.giveUp(ctx, p, podruntime.ReasonStart, fmt.Sprintf("no answer from the agent within %v: %v", r.config.StartTimeout, err))
 			return
 		}
 		klog.FromContext(ctx).V(4).Info("The agent does not answer yet", "err", err)

@@ -9,6 +9,8 @@ import (
 // remedies are the next steps for what keeps pods from starting. The first that fits counts: its
 // reason is the same, and its phrase is in the message.
 var remedies = []struct{ reason, phrase, step string }{
+	{podruntime.ReasonImagePull, "ErrImageNeverPull", "put the image on the node, or set another imagePullPolicy in the pool's spec.template"},
+	{podruntime.ReasonImagePull, "InvalidImageName", "correct the image in the pool's spec.template"},
 	{podruntime.ReasonImagePull, "", "check the image and imagePullSecrets in the pool's spec.template"},
 	{podruntime.ReasonQuota, "", "raise the ResourceQuota of the namespace"},
 	{podruntime.ReasonPodSecurity, "", "set these fields in the pool's spec.template"},
@@ -27,8 +29,9 @@ var remedies = []struct{ reason, phrase, step string }{
 	{podruntime.ReasonStart, "command cannot be started", "correct command in the pool's spec.template"},
 	{podruntime.ReasonStart, "FailedMount", "create what the message names"},
 	{podruntime.ReasonStart, "not found", "create what the message names"},
-	{podruntime.ReasonStart, "runAsNonRoot", "set runAsUser in the pool's spec.template"},
-	{podruntime.ReasonStart, "no answer from the agent", "let the server reach the pods: see the NetworkPolicies of the namespace"},
+	{podruntime.ReasonStart, "runAsNonRoot", "set securityContext.runAsUser in the pool's spec.template to a user other than 0"},
+	{podruntime.ReasonStart, "work directory: user", "set securityContext.runAsUser in the pool's spec.template"},
+	{podruntime.ReasonStart, "no answer from the agent", "let the server reach the pods by a NetworkPolicy, or start it with --agent-reach=tunnel"},
 	{podruntime.ReasonNotReady, "", "correct the probes in the pool's spec.template, or what they ask"},
 	{"InvalidTemplate", "", "correct this field in the pool's spec.template"},
 }

@@ -41,7 +41,7 @@ var faults = []fault{
 	{"StartFailed", `CreateContainerConfigError: secret "missing" not found`, "wait", "create what the message names"},
 	{"StartFailed", "the template's command cannot be started: no such program", "fail", "correct command"},
 	{"StartFailed", `FailedMount: configmap "missing" not found`, "wait", "create what the message names"},
-	{"StartFailed", "no answer from the agent within 1m0s", "fail", "NetworkPolicies"},
+	{"StartFailed", "no answer from the agent within 1m0s", "fail", "NetworkPolicy"},
 	{"NotReady", "Readiness probe failed: connection refused", "wait", "correct the probes"},
 	{"NamespaceNotFound", "there is no such namespace", "refuse", "create the namespace"},
 	{"NamespaceTerminating", "it is being terminated", "refuse", "use another namespace"},

@@ -305,11 +305,9 @@ func waiting(pod *corev1.Pod, _ *corev1.ContainerStatus) *verdict {
 			switch w.Reason {
 			case "", "ContainerCreating", "PodInitializing":
 			case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable", "SignatureValidationFailed":
-				message := say("image %q of container %q: %s: %s", statuses[i].Image, name, w.Reason, w.Message)
-				return waits(podruntime.ReasonImagePull, "%s", withStep(message, pullStep(w.Reason)))
+				return waits(podruntime.ReasonImagePull, "image %q of container %q: %s: %s", statuses[i].Image, name, w.Reason, w.Message)
 			default:
-				message := say("container %q: %s: %s", name, w.Reason, w.Message)
-				return waits(podruntime.ReasonStart, "%s", withStep(message, startStep(w.Reason, w.Message)))
+				return waits(podruntime.ReasonStart, "container %q: %s: %s", name, w.Reason, w.Message)
 			}
 		}
 	}
