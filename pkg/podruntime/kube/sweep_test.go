@@ -183,7 +183,7 @@ func TestMute(t *testing.T) {
 	h.cluster.set("a", running)
 	h.pod("a", podruntime.Starting, podruntime.ReasonStart)
 	failed := h.sweepUntil(clock, "the pod to fail", "a", func(p podruntime.Pod) bool { return p.Phase == podruntime.Failed })
-	if failed.Reason != podruntime.ReasonStart || !strings.Contains(failed.Message, "which key") {
+	if failed.Reason != podruntime.ReasonStart || !strings.Contains(failed.Message, "agent's key") {
 		t.Errorf("told of the pod: %+v", failed)
 	}
 }
