@@ -157,24 +157,22 @@ func TestBadPoolsAndSandboxesAreRefused(t *testing.T) {
 func TestTooLargeObjectsAreRefused(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	for _, test := range []struct {
-		name  string
-		files int
-	}{
-		{"above what is stored", 2},
-		{"above what is read", 8},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			task := taskIn("x", "large")
-			for i := range test.files {
-				task.Spec.Steps = append(task.Spec.Steps, write(fmt.Sprintf("s%d", i), "file", strings.Repeat("x", 1<<20)))
-			}
-			_, err := n.Tasks().Create(t.Context(), task, createNow)
-			if !apierrors.IsRequestEntityTooLargeError(err) {
-				t.Errorf("got %v, want 413", err)
-			}
-		})
+	create := func(files int) error {
+		task := taskIn("x", "large")
+		for i := range files {
+			task.Spec.Steps = append(task.Spec.Steps, write(fmt.Sprintf("s%d", i), "file", strings.Repeat("x", 1<<20)))
+		}
+		_, err := n.Tasks().Create(t.Context(), task, createNow)
+		return err
 	}
+	t.Run("above what is stored", func(t *testing.T) {
+		wantCause(t, create(2), http.StatusUnprocessableEntity, "spec", "so that the task's status can be stored")
+	})
+	t.Run("above what is read", func(t *testing.T) {
+		if err := create(8); !apierrors.IsRequestEntityTooLargeError(err) {
+			t.Errorf("got %v, want 413", err)
+		}
+	})
 	t.Run("one file", func(t *testing.T) {
 		task := taskIn("x", "large", write("s", "file", strings.Repeat("x", 1<<20+1)))
 		_, err := n.Tasks().Create(t.Context(), task, createNow)

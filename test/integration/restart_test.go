@@ -59,7 +59,7 @@ func TestTimersOutliveTheServer(t *testing.T) {
 	s := startServer(t)
 	n := newTenant(t, s)
 	n.FillPool(hostPool("pool", 3))
-	n.CreatePool(hostPool("empty", 0))
+	n.CreatePool(barrenPool("empty"))
 	n.CreateSandbox(sandboxOf("kept", "pool"))
 	idle := sandboxOf("idle", "pool")
 	idle.Spec.IdleTimeoutSeconds = ptr.To(int32(3))

@@ -107,7 +107,7 @@ func TestCancelledTaskEnds(t *testing.T) {
 func TestCancelWithoutASandbox(t *testing.T) {
 	t.Parallel()
 	n := newTenant(t, shared(t))
-	n.CreatePool(hostPool("pool", 0))
+	n.CreatePool(barrenPool("pool"))
 	task := taskIn("", "one-shot", shell("step", "true"))
 	task.Spec.PoolRef = "pool"
 	n.CreateTask(task)

@@ -88,6 +88,13 @@ func hostPool(name string, replicas int32) *v1alpha1.WarmPool {
 	}
 }
 
+// barrenPool is a pool that never has a pod: its image is nowhere.
+func barrenPool(name string) *v1alpha1.WarmPool {
+	pool := hostPool(name, 0)
+	pool.Spec.Template.Spec.Containers[0].Image = "oci-archive:/nowhere"
+	return pool
+}
+
 // patch is a step that patches a file.
 func patch(name, path, diff string) v1alpha1.TaskStep {
 	return v1alpha1.TaskStep{Name: name, Type: v1alpha1.StepFilePatch, Path: path, Patch: &diff}

@@ -117,15 +117,15 @@ func follow(t *testing.T, db *DB, content *tree, rev, last int64) error {
 }
 
 // checkAndApply checks an event against what it is to change.
-func (ev Event) checkAndApply(content *tree) error {
-	prev, exists := content.get(ev.Key)
-	if exists != (ev.PrevRev != 0) || exists && (prev.ModRev != ev.PrevRev || string(prev.Value) != string(ev.PrevValue)) {
-		return fmt.Errorf("event %+v does not follow from %+v", ev, prev)
+func (e Event) checkAndApply(content *tree) error {
+	prev, exists := content.get(e.Key)
+	if exists != (e.PrevRev != 0) || exists && (prev.ModRev != e.PrevRev || string(prev.Value) != string(e.PrevValue)) {
+		return fmt.Errorf("event %+v does not follow from %+v", e, prev)
 	}
-	if ev.Delete {
+	if e.Delete {
 		content.replace(prev, nil)
 	} else {
-		content.replace(prev, &Entry{Key: ev.Key, Value: ev.Value, CreateRev: ev.CreateRev, ModRev: ev.Rev})
+		content.replace(prev, &Entry{Key: e.Key, Value: e.Value, CreateRev: e.CreateRev, ModRev: e.Rev})
 	}
 	return nil
 }

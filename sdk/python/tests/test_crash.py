@@ -131,7 +131,7 @@ def test_away_while_a_pool_is_waited_for(own_server: Server) -> None:
 def test_away_while_a_sandbox_is_waited_for(own_server: Server) -> None:
     with Client(own_server.config) as client, ThreadPoolExecutor() as threads:
         manager = WarmPoolManager(timeout=PATIENCE, client=client)
-        manager.create_warmpool("p", "host", replicas=0)
+        manager.create_warmpool("p", "oci-archive:/nowhere", replicas=0)
         session = SandboxSession("p", timeout=PATIENCE, client=client)
         waiting = threads.submit(session.create_sandbox)
         collection, context = api.sandboxes("default"), client.context
