@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -21,6 +22,10 @@ import (
 const (
 	// containerdSocket is the usual one: the cluster has /run for itself.
 	containerdSocket = "/run/containerd/containerd.sock"
+	// kubeletHealth is where a kubelet serves its health check, once it has found containerd.
+	kubeletHealth = "127.0.0.1:10248"
+	// kubeletStarts bounds how often a kubelet is started that ends at once.
+	kubeletStarts = 20
 	pauseImage       = "arl.io/e2e/pause:latest"
 )
 
@@ -60,9 +65,10 @@ func (c *Cluster) startNode(ctx context.Context) error {
 	return errors.Join(c.StartKubelet(ctx), c.startProxy())
 }
 
-// StartKubelet starts a kubelet that was killed or stopped. It does not wait
-// until the node is ready.
-func (c *Cluster) StartKubelet(context.Context) error {
+// StartKubelet starts a kubelet that was killed or stopped. It waits until the kubelet serves, but not
+// for the node to be ready. A kubelet ends if containerd does not serve it yet, which no command line
+// tool shows beforehand; it is then started again, as systemd would.
+func (c *Cluster) StartKubelet(ctx context.Context) error {
 	kubeconfig, err := c.Kubeconfig("system:node:"+NodeName, "system:nodes")
 	if err != nil {
 		return err
@@ -71,10 +77,26 @@ func (c *Cluster) StartKubelet(context.Context) error {
 	if err != nil {
 		return err
 	}
-	_, err = c.spawn("kubelet", c.programs["kubelet"],
-		"--config="+config, "--kubeconfig="+kubeconfig,
-		"--hostname-override="+NodeName, "--node-ip="+NodeIP)
-	return err
+	for starts := 1; ; starts++ {
+		p, err := c.spawn("kubelet", c.programs["kubelet"],
+			"--config="+config, "--kubeconfig="+kubeconfig,
+			"--hostname-override="+NodeName, "--node-ip="+NodeIP)
+		if err != nil {
+			return err
+		}
+		err = p.until(ctx, "serves", func(ctx context.Context) error {
+			return c.ns.inside(func() error {
+				conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", kubeletHealth)
+				if err != nil {
+					return err
+				}
+				return conn.Close()
+			})
+		})
+		if err == nil || p.running() || starts == kubeletStarts || !strings.Contains(p.tail(), "server is not initialized") {
+			return err
+		}
+	}
 }
 
 // kubeletConfig is a node without reserves: it may use all of the machine, and
