@@ -26,7 +26,7 @@ const (
 	kubeletHealth = "127.0.0.1:10248"
 	// kubeletStarts bounds how often a kubelet is started that ends at once.
 	kubeletStarts = 20
-	pauseImage       = "arl.io/e2e/pause:latest"
+	pauseImage    = "arl.io/e2e/pause:latest"
 )
 
 // startContainerd starts containerd with its CRI plugin on a bridge network.
