@@ -5,15 +5,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/endpoints/request"
-	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/storage"
-	"k8s.io/apiserver/pkg/storage/storagebackend"
-	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
 	"k8s.io/apiserver/pkg/util/dryrun"
-	"k8s.io/client-go/tools/cache"
 )
 
 // NamespaceGuard lets objects be created in namespaces.
@@ -34,33 +29,6 @@ func inNamespace(guard NamespaceGuard) genericregistry.BeginCreateFunc {
 		leave()
 		return func(context.Context, bool) {}, nil
 	}
-}
-
-// guardedOptions put a guardedStorage over whatever storage there is.
-type guardedOptions struct {
-	generic.RESTOptionsGetter
-	guard NamespaceGuard
-}
-
-// GetRESTOptions returns the options with the storage's decorator decorated.
-func (o guardedOptions) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
-	options, err := o.RESTOptionsGetter.GetRESTOptions(resource, example)
-	if err != nil {
-		return options, err
-	}
-	decorator := options.Decorator
-	options.Decorator = func(
-		config *storagebackend.ConfigForResource, prefix string, keyFunc func(runtime.Object) (string, error),
-		newFunc, newListFunc func() runtime.Object,
-		attributes storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
-	) (storage.Interface, factory.DestroyFunc, error) {
-		below, destroy, err := decorator(config, prefix, keyFunc, newFunc, newListFunc, attributes, triggers, indexers)
-		if err != nil {
-			return nil, nil, err
-		}
-		return &guardedStorage{Interface: below, guard: o.guard}, destroy, nil
-	}
-	return options, nil
 }
 
 // guardedStorage holds the guard open while a new object is written, so that

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apiserver/pkg/registry/generic"
 	genericregistry "k8s.io/apiserver/pkg/registry/generic/registry"
 	"k8s.io/apiserver/pkg/registry/rest"
+	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -78,7 +79,9 @@ func New[T Object, S, U any](def Definition[T, S, U], cfg Config) (*REST, *Statu
 	}
 	if cfg.Namespaces != nil {
 		store.BeginCreate = inNamespace(cfg.Namespaces)
-		cfg.RESTOptions = guardedOptions{RESTOptionsGetter: cfg.RESTOptions, guard: cfg.Namespaces}
+		cfg.RESTOptions = WrapStorage(cfg.RESTOptions, func(below storage.Interface) storage.Interface {
+			return &guardedStorage{Interface: below, guard: cfg.Namespaces}
+		})
 	}
 	err := store.CompleteWithOptions(&generic.StoreOptions{
 		RESTOptions: cfg.RESTOptions,

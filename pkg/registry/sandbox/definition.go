@@ -15,6 +15,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/storage"
 
 	"arl.io/arl/pkg/apis/arl"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
@@ -33,7 +34,9 @@ type Storage struct {
 // an error if the storage below cannot be had.
 func NewStorage(cfg kind.Config, allocator Allocator) (*Storage, error) {
 	if allocator != nil {
-		cfg.RESTOptions = reservingOptions{RESTOptionsGetter: cfg.RESTOptions, allocator: allocator}
+		cfg.RESTOptions = kind.WrapStorage(cfg.RESTOptions, func(below storage.Interface) storage.Interface {
+			return &reservingStorage{Interface: below, allocator: allocator}
+		})
 	}
 	main, status, err := kind.New(definition, cfg)
 	if err != nil {

@@ -5,45 +5,11 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/storage"
-	"k8s.io/apiserver/pkg/storage/storagebackend"
-	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/client-go/tools/cache"
 
 	"arl.io/arl/pkg/apis/arl"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 )
-
-// reservingOptions put a reservingStorage over whatever storage there is. That
-// is below dry-run, so that a dry run never gets there, and above the storage
-// proper, so that admission and validation are done.
-type reservingOptions struct {
-	generic.RESTOptionsGetter
-	allocator Allocator
-}
-
-// GetRESTOptions returns the options with the storage's decorator decorated.
-func (o reservingOptions) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
-	options, err := o.RESTOptionsGetter.GetRESTOptions(resource, example)
-	if err != nil {
-		return options, err
-	}
-	decorator := options.Decorator
-	options.Decorator = func(
-		config *storagebackend.ConfigForResource, prefix string, keyFunc func(runtime.Object) (string, error),
-		newFunc, newListFunc func() runtime.Object,
-		attributes storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
-	) (storage.Interface, factory.DestroyFunc, error) {
-		below, destroy, err := decorator(config, prefix, keyFunc, newFunc, newListFunc, attributes, triggers, indexers)
-		if err != nil {
-			return nil, nil, err
-		}
-		return &reservingStorage{Interface: below, allocator: o.allocator}, destroy, nil
-	}
-	return options, nil
-}
 
 // reservingStorage asks for a pod right before a new sandbox is written, so
 // that both become durable in one write.

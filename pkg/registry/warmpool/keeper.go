@@ -6,15 +6,10 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apiserver/pkg/endpoints/request"
-	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/apiserver/pkg/registry/rest"
 	"k8s.io/apiserver/pkg/storage"
-	"k8s.io/apiserver/pkg/storage/storagebackend"
-	"k8s.io/apiserver/pkg/storage/storagebackend/factory"
-	"k8s.io/client-go/tools/cache"
 
 	"arl.io/arl/pkg/apis/arl"
 	"arl.io/arl/pkg/registry/kind"
@@ -58,30 +53,6 @@ func (r *REST) Delete(ctx context.Context, name string, validate rest.ValidateOb
 
 // retiredKey is the key of the UID, in the context of a deletion, of a pool that was retired.
 type retiredKey struct{}
-
-// deletingOptions put a deletingStorage over whatever storage there is.
-type deletingOptions struct{ generic.RESTOptionsGetter }
-
-// GetRESTOptions returns the options with the storage's decorator decorated.
-func (o deletingOptions) GetRESTOptions(resource schema.GroupResource, example runtime.Object) (generic.RESTOptions, error) {
-	options, err := o.RESTOptionsGetter.GetRESTOptions(resource, example)
-	if err != nil {
-		return options, err
-	}
-	decorator := options.Decorator
-	options.Decorator = func(
-		config *storagebackend.ConfigForResource, prefix string, keyFunc func(runtime.Object) (string, error),
-		newFunc, newListFunc func() runtime.Object,
-		attributes storage.AttrFunc, triggers storage.IndexerFuncs, indexers *cache.Indexers,
-	) (storage.Interface, factory.DestroyFunc, error) {
-		below, destroy, err := decorator(config, prefix, keyFunc, newFunc, newListFunc, attributes, triggers, indexers)
-		if err != nil {
-			return nil, nil, err
-		}
-		return deletingStorage{below}, destroy, nil
-	}
-	return options, nil
-}
 
 // deletingStorage shows a pool to its deletion without our finalizer, if the pool was retired for it.
 type deletingStorage struct{ storage.Interface }

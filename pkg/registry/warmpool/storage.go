@@ -1,6 +1,7 @@
 package warmpool
 
 import (
+	"k8s.io/apiserver/pkg/storage"
 	"k8s.io/utils/clock"
 
 	"arl.io/arl/pkg/registry/kind"
@@ -20,7 +21,9 @@ func NewStorage(cfg kind.Config, keeper Keeper) (*Storage, error) {
 	if keeper == nil {
 		def.Finalizer = ""
 	}
-	cfg.RESTOptions = deletingOptions{cfg.RESTOptions}
+	cfg.RESTOptions = kind.WrapStorage(cfg.RESTOptions, func(below storage.Interface) storage.Interface {
+		return deletingStorage{below}
+	})
 	main, status, err := kind.New(def, cfg)
 	if err != nil {
 		return nil, err
