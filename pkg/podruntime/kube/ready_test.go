@@ -21,7 +21,7 @@ func reported(status corev1.ConditionStatus, reason, message string) func(*corev
 	}
 }
 
-// unready waits until a pod is told to be Ready, or not to be at present, for a reason.
+// unready waits until a pod is reported Ready, or unready for a reason.
 func (h *harness) unready(name string, unready bool, reason string) podruntime.Pod {
 	h.t.Helper()
 	var found podruntime.Pod

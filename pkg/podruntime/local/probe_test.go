@@ -11,7 +11,7 @@ import (
 	"arl.io/arl/pkg/podruntime"
 )
 
-// readiness waits until a Ready pod is told to take work, or not to at present.
+// readiness waits until a Ready pod is reported as taking work, or not.
 func (f *fixture) readiness(name string, unready bool, reason string) podruntime.Pod {
 	f.t.Helper()
 	var found podruntime.Pod

@@ -97,7 +97,7 @@ func (e *Executor) knownLocked(id string) bool {
 	return false
 }
 
-// stopOrphans tells the agent to end executions. It is told again as long as they run.
+// stopOrphans tells the agent to end executions. The request is repeated as long as they run.
 func (e *Executor) stopOrphans(ctx context.Context, agent *client.Client, key types.NamespacedName, orphans []string) {
 	for _, id := range orphans {
 		klog.FromContext(ctx).Info("Stopping steps whose task is gone or has ended", "sandbox", key, "execution", id)

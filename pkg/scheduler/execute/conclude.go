@@ -211,7 +211,7 @@ func waitingFor(t *entry) (reason, message string) {
 	case sandbox.Status.Phase == v1alpha1.SandboxReady:
 		return v1alpha1.TaskReasonQueued, fmt.Sprintf("earlier tasks of sandbox %q come first", sandbox.Name)
 	case sandbox.Status.Reason == v1alpha1.SandboxReasonPoolNotFound && t.task.Spec.PoolRef != "":
-		// The author of the task has made no sandbox, and is not to be told to delete one.
+		// The author of the task has made no sandbox, so the message must not advise to delete one.
 		return v1alpha1.TaskReasonWaitingForSandbox, fmt.Sprintf(
 			"PoolNotFound: there is no warm pool %q in namespace %q: create it, or delete this task and create it with another spec.poolRef", t.task.Spec.PoolRef, sandbox.Namespace)
 	}
