@@ -72,6 +72,9 @@ func (c *Cluster) startControllers(ctx context.Context) error {
 			"--service-account-private-key-file=" + c.pki.path("sa.key"), "--root-ca-file=" + c.pki.path("ca.crt"),
 			"--cluster-signing-cert-file=" + c.pki.path("ca.crt"), "--cluster-signing-key-file=" + c.pki.path("ca.key"),
 			"--use-service-account-credentials=true", "--controllers=*",
+			// A quota of a kind that the controller learns of later is counted at the next round only,
+			// which is 5 minutes away by default.
+			"--resource-quota-sync-period=15s",
 		},
 		"kube-scheduler": nil,
 	} {
