@@ -218,33 +218,42 @@ func TestMakeDir(t *testing.T) {
 	}
 }
 
-// A link that is swapped in again and again never lets a write out.
-func TestWriteAgainstASwappedLink(t *testing.T) {
-	dir := tree{"root/work/d/": ""}.make(t)
-	root := openRoot(t, dir)
-	path := filepath.Join(dir, "root/work/d")
-	stop, stopped := make(chan struct{}), make(chan struct{})
+// swapLink replaces a directory by a link to ../../outside and back, again and again, until stop is
+// called, which returns when it has ended.
+func swapLink(path string) (stop func()) {
+	end, ended := make(chan struct{}), make(chan struct{})
 	go func() {
-		defer close(stopped)
+		defer close(ended)
 		for {
 			select {
-			case <-stop:
+			case <-end:
 				return
 			default:
 			}
-			// Whichever of these fails, the next turn mends it.
+			// If one of these fails, the next turn restores the order.
 			_ = os.Rename(path, path+"-real")
 			_ = os.Symlink("../../outside", path)
 			_ = os.Remove(path)
 			_ = os.Rename(path+"-real", path)
 		}
 	}()
+	return func() {
+		close(end)
+		<-ended
+	}
+}
+
+// A link that is swapped in again and again never lets a write out.
+func TestWriteAgainstASwappedLink(t *testing.T) {
+	dir := tree{"root/work/d/": ""}.make(t)
+	root := openRoot(t, dir)
+	path := filepath.Join(dir, "root/work/d")
+	stop := swapLink(path)
 	for range 2000 {
 		// It may fail; it may not write outside.
 		_ = root.Write("/work/d/a", []byte("new"), nil)
 	}
-	close(stop)
-	<-stopped
+	stop()
 	entries, err := os.ReadDir(filepath.Join(dir, "outside"))
 	if err != nil || len(entries) != 0 {
 		t.Errorf("written outside: %v, %v", entries, err)

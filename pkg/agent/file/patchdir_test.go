@@ -223,29 +223,13 @@ func TestPatchOfADirectoryAgainstASwappedLink(t *testing.T) {
 	dir := tree{"root/work/d/f": "a\n", "root/work/g": "a\n", "outside/f": "a\n"}.make(t)
 	root := openRoot(t, dir)
 	path := filepath.Join(dir, "root/work/d")
-	stop, stopped := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(stopped)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			// Whichever of these fails, the next turn puts it right.
-			_ = os.Rename(path, path+"-real")
-			_ = os.Symlink("../../outside", path)
-			_ = os.Remove(path)
-			_ = os.Rename(path+"-real", path)
-		}
-	}()
+	stop := swapLink(path)
 	for range 500 {
 		// It may fail; it may not write outside.
 		_, _ = root.Patch("/work", modify("g", "a", "b")+modify("d/f", "a", "b")+created("d/new/file", "x"), nil)
 		_, _ = root.Patch("/work", modify("g", "b", "a")+modify("d/f", "b", "a")+deleted("d/new/file", "x"), nil)
 	}
-	close(stop)
-	<-stopped
+	stop()
 	want := tree{"f": "a\n"}
 	if diff := cmp.Diff(want, read(t, filepath.Join(dir, "outside"))); diff != "" {
 		t.Errorf("outside (-want +got):\n%s", diff)
