@@ -96,6 +96,14 @@ var rules = []rule{
 			machineryLib, coreLib, klogLib, utilsLib, imagesLib, sysLib, "github.com/cyphar/filepath-securejoin", "github.com/google/uuid",
 			"github.com/moby/sys", "github.com/opencontainers/cgroups", "github.com/opencontainers/runc",
 		}},
+	// The launcher starts fast because it links little: the server computes, the launcher installs.
+	{folder: "pkg/podruntime/local/launch", ours: []string{"=pkg/podruntime/local/launch"},
+		others: []string{sysLib, "github.com/opencontainers/cgroups", "github.com/opencontainers/runc"}},
+	{folder: "pkg/podruntime/local/seccomp", std: pure,
+		others: []string{
+			sysLib, "golang.org/x/net/bpf", "github.com/elastic/go-seccomp-bpf", "github.com/moby/profiles/seccomp",
+			"github.com/opencontainers/runtime-spec",
+		}},
 	{folder: "pkg/podruntime", ours: []string{"pkg/agent/client", "pkg/agent/wire"}, notStd: machine,
 		others: []string{machineryLib, coreLib}},
 
@@ -155,7 +163,6 @@ var rules = []rule{
 		others: []string{machineryLib, coreLib, serverLib, clientLib, klogLib, syncLib, "github.com/go-logr/logr"}},
 	{folder: "test/cli"},
 	{folder: "test/consistency"},
-	{folder: "test/harness/intruder", others: []string{sysLib}},
 	{folder: "test/harness", ours: []string{"pkg/generated"}, others: []string{machineryLib, clientLib}},
 	{folder: "test/integration"},
 	{folder: "test/robustness", ours: []string{"test/robustness"}, others: []string{sysLib}},

@@ -37,6 +37,9 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 	}
 	spec.Args = append(append(spec.Args, "--"), plan.commandOf(source.Config)...)
 	files := &podFiles{dir: r.podDir(uid), ids: r.machine.ids, keepOwners: !r.machine.rootless}
+	if spec.Filter, err = r.filters.of(plan.capabilities); err != nil {
+		return launch.Spec{}, err
+	}
 	if plan.host {
 		err = files.addHost(r.config.Dir)
 	} else {

@@ -36,6 +36,7 @@ type Runtime struct {
 	nodeName string
 	images   *image.Store
 	machine  machine
+	filters  filters
 	// podsDir is the open pods folder. Sockets are named through it, because
 	// the kernel takes 107 bytes of a socket's path and a data directory may have more.
 	podsDir *os.File
@@ -95,6 +96,10 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	}
 	if r.nodeName, err = os.Hostname(); err != nil {
 		return fmt.Errorf("host name: %w", err)
+	}
+	// An architecture that the filter does not know is reported here rather than by the first pod.
+	if _, err := r.filters.of(nil); err != nil {
+		return err
 	}
 	if r.machine, err = examine(ctx, &r.config); err != nil {
 		return err

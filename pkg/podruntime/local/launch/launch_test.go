@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"arl.io/arl/pkg/podruntime/local/seccomp"
 )
 
 // helperArg makes the test binary the first process of a container: it runs
@@ -67,6 +69,7 @@ func hostSpec(t *testing.T, dir string) Spec {
 		Mounts: []Mount{{Source: exe, Target: "/helper", ReadOnly: true}},
 		IDs:    ids, Hostname: "smoke", Args: []string{"/helper", helperArg},
 		Env: []string{"PATH=/usr/bin:/bin"}, Dir: "/work",
+		Filter: testFilter(t),
 		Cgroup: Cgroup{Parent: "/arl-launch-test-" + filepath.Base(filepath.Dir(dir)), Pids: 100, CPUShares: 512, MemoryBytes: 256 << 20},
 	}
 	for _, sub := range []string{"base", "base/work"} {
@@ -93,6 +96,15 @@ func hostSpec(t *testing.T, dir string) Spec {
 		spec.Rootfs.Overlays = append(spec.Rootfs.Overlays, overlay)
 	}
 	return spec
+}
+
+func testFilter(t testing.TB) []byte {
+	t.Helper()
+	filter, err := seccomp.Filter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return filter
 }
 
 func mkdirOwned(t *testing.T, dir string, owner int) {
@@ -204,6 +216,7 @@ func TestStartFails(t *testing.T) {
 		{"no such command", func(s *Spec) { s.Args = []string{"/nothing"} }, "/nothing"},
 		{"no lower directory", func(s *Spec) { s.Rootfs.Overlays[0].Lower = "/not-there" }, "/not-there"},
 		{"no such volume", func(s *Spec) { s.Mounts = append(s.Mounts, Mount{Source: "/not-there", Target: "/v"}) }, "/not-there"},
+		{"no filter", func(s *Spec) { s.Filter = nil }, "no filter"},
 		{"no place for the process", func(s *Spec) { s.StatePath = "/not-there/process" }, "/not-there"},
 	}
 	for _, test := range tests {

@@ -86,11 +86,11 @@ func openLog(spec *Spec) (*os.File, error) {
 // run starts the container's init, writes down its process, and lets it become
 // the command.
 func run(container *libcontainer.Container, spec *Spec, log *os.File) (Process, error) {
-	talk, initEnd, err := filterTalk()
+	socket, initEnd, err := filterSocket()
 	if err != nil {
 		return Process{}, err
 	}
-	defer talk.Close()
+	defer socket.Close()
 	defer initEnd.Close()
 	init := &libcontainer.Process{
 		Args: spec.Args, Env: spec.Env, Cwd: spec.Dir,
@@ -116,7 +116,7 @@ func run(container *libcontainer.Container, spec *Spec, log *os.File) (Process, 
 	if err := writeProcess(spec.StatePath, process); err != nil {
 		return Process{}, err
 	}
-	if err := applyFilter(talk); err != nil {
+	if err := applyFilter(socket, spec.Filter); err != nil {
 		return Process{}, err
 	}
 	if err := container.Exec(); err != nil {

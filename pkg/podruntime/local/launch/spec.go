@@ -34,6 +34,9 @@ type Spec struct {
 	// Capabilities of processes of user 0, as the kernel names them. They hold in the container's user
 	// namespace, not on the machine. Other users have none.
 	Capabilities []string `json:"capabilities,omitempty"`
+	// Filter is the filter of system calls, an array of the kernel's struct sock_filter. A container
+	// without one is not started.
+	Filter []byte `json:"filter"`
 
 	Cgroup Cgroup `json:"cgroup"`
 }
