@@ -18,15 +18,25 @@ var ErrTooLarge = errors.New("image is too large")
 // copyBytes is how much is copied between two looks at the context.
 const copyBytes = 4 << 20
 
+// maxNameBytes bounds the names of one image's files, which take memory while it is unpacked. A full
+// distribution has less than a tenth of it.
+const maxNameBytes = 128 << 20
+
 // bounds are what is left of an image's allowance.
 type bounds struct {
 	bytes   int64
 	entries int
+	// names is how many bytes of names were used so far.
+	names int
 }
 
-func (b *bounds) entry() error {
+// entry takes one file, or directory, of that name from the allowance.
+func (b *bounds) entry(name string) error {
 	if b.entries--; b.entries < 0 {
 		return fmt.Errorf("%w: too many files", ErrTooLarge)
+	}
+	if b.names += len(name); b.names > maxNameBytes {
+		return fmt.Errorf("%w: the names of its files take more than %d bytes", ErrTooLarge, maxNameBytes)
 	}
 	return nil
 }

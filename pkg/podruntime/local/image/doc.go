@@ -6,8 +6,9 @@
 // another into one directory, named by the digest of the image's manifest. A
 // directory gets its name only when it is complete, so a process that dies
 // leaves nothing that could be taken for an image. Layers are not trusted:
-// nothing they hold reaches outside that directory, and their size and number
-// of files are bounded.
+// nothing they hold reaches outside that directory, and their size, number of files and depth are
+// bounded, and so is the memory and the work that they take (tree.go, decompress.go). The same holds
+// for manifests and configurations (document.go).
 //
 // Images that nothing uses are removed, the least recently used first, when the
 // disk fills up (collect.go). The package does not mount or start anything, and

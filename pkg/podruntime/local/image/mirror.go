@@ -77,8 +77,16 @@ func (m Mirrors) of(ref name.Reference) (name.Reference, bool, error) {
 // that has it, and else from the registry itself.
 func (s *Store) openRemote(ctx context.Context, ref name.Reference) (v1.Image, error) {
 	get := func(ref name.Reference) (v1.Image, error) {
-		return remote.Image(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(s.config.Keychain),
-			remote.WithTransport(s.config.Transport), remote.WithPlatform(platform()))
+		image, err := remote.Image(ref, remote.WithContext(ctx), remote.WithAuthFromKeychain(s.config.Keychain),
+			remote.WithTransport(documentTransport{s.config.Transport}), remote.WithPlatform(platform()))
+		if err != nil {
+			return nil, err
+		}
+		manifest, err := image.Manifest()
+		if err == nil {
+			err = checkManifest(manifest)
+		}
+		return image, err
 	}
 	there, ok, err := s.config.Mirrors.of(ref)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"strings"
 
@@ -22,6 +23,9 @@ import (
 // tagAnnotation names an image of an OCI layout.
 const tagAnnotation = "org.opencontainers.image.ref.name"
 
+// layoutFile matches the files of an OCI layout that are read.
+var layoutFile = regexp.MustCompile(`^(index\.json|blobs/[a-z0-9]+/[a-f0-9]+)$`)
+
 // maxErrorBytes bounds what a registry or archive says into a pod's message.
 const maxErrorBytes = 400
 
@@ -30,7 +34,7 @@ const maxErrorBytes = 400
 func (s *Store) open(ctx context.Context, ref Reference, scratch string) (v1.Image, error) {
 	switch ref.Kind {
 	case DockerArchive:
-		return openDocker(ref)
+		return openDocker(ctx, ref)
 	case OCILayout:
 		return openLayout(ref.Path, ref.Tag)
 	case OCIArchive:
@@ -62,38 +66,78 @@ func identify(ref Reference) (string, error) {
 	return fmt.Sprintf("%d bytes, %d", info.Size(), info.ModTime().UnixNano()), nil
 }
 
-func openDocker(ref Reference) (v1.Image, error) {
-	if ref.Tag == "" {
-		image, err := tarball.ImageFromPath(ref.Path, nil)
+func openDocker(ctx context.Context, ref Reference) (v1.Image, error) {
+	var tag *name.Tag
+	if ref.Tag != "" {
+		named, err := name.NewTag(ref.Tag)
 		if err != nil {
-			return nil, fmt.Errorf("reading the archive: %w", err)
+			return nil, fmt.Errorf("tag %q: %w", ref.Tag, err)
 		}
-		return image, nil
+		tag = &named
 	}
-	tag, err := name.NewTag(ref.Tag)
-	if err != nil {
-		return nil, fmt.Errorf("tag %q: %w", ref.Tag, err)
-	}
-	image, err := tarball.ImageFromPath(ref.Path, &tag)
+	meter := newMeter(ctx)
+	image, err := tarball.Image(meter.opener(ref.Path), tag)
 	if err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
-	return image, nil
+	// Layers follow, which have bounds of their own.
+	meter.left = -1
+	_, err = configOf(image)
+	return image, err
 }
 
 // openLayout returns the image of that tag, or the only one for this machine.
 func openLayout(dir, tag string) (v1.Image, error) {
+	if _, err := readDocument(dir, "index.json", v1.Hash{}); err != nil {
+		return nil, fmt.Errorf("reading the OCI layout: %w", err)
+	}
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, fmt.Errorf("reading the OCI layout: %w", err)
 	}
-	return pick(index, tag)
+	descriptor, err := pick(index, tag)
+	for range maxIndexes {
+		if err != nil {
+			return nil, err
+		}
+		if _, err := readBlob(dir, descriptor.Digest); err != nil {
+			return nil, fmt.Errorf("reading the OCI layout: %w", err)
+		}
+		if descriptor.MediaType.IsImage() {
+			return openLayoutImage(dir, index, descriptor.Digest)
+		}
+		if index, err = index.ImageIndex(descriptor.Digest); err != nil {
+			return nil, fmt.Errorf("reading the index: %w", err)
+		}
+		descriptor, err = pick(index, "")
+	}
+	return nil, errors.Join(err, fmt.Errorf("%w: more than %d indexes on the way to the image", ErrTooLarge, maxIndexes))
 }
 
-func pick(index v1.ImageIndex, tag string) (v1.Image, error) {
+func openLayoutImage(dir string, index v1.ImageIndex, digest v1.Hash) (v1.Image, error) {
+	image, err := index.Image(digest)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return nil, fmt.Errorf("reading the manifest: %w", err)
+	}
+	if err := checkManifest(manifest); err != nil {
+		return nil, err
+	}
+	if _, err := readBlob(dir, manifest.Config.Digest); err != nil {
+		return nil, fmt.Errorf("reading the image's configuration: %w", err)
+	}
+	return image, nil
+}
+
+// pick returns which image, or index, of an index is meant.
+func pick(index v1.ImageIndex, tag string) (v1.Descriptor, error) {
+	none := v1.Descriptor{}
 	manifest, err := index.IndexManifest()
 	if err != nil {
-		return nil, fmt.Errorf("reading the index: %w", err)
+		return none, fmt.Errorf("reading the index: %w", err)
 	}
 	var found []v1.Descriptor
 	for _, descriptor := range manifest.Manifests {
@@ -109,20 +153,13 @@ func pick(index v1.ImageIndex, tag string) (v1.Image, error) {
 	}
 	switch {
 	case len(found) == 0 && tag != "":
-		return nil, fmt.Errorf("holds no image %q for %s", tag, platform())
+		return none, fmt.Errorf("holds no image %q for %s", tag, platform())
 	case len(found) == 0:
-		return nil, fmt.Errorf("holds no image for %s", platform())
+		return none, fmt.Errorf("holds no image for %s", platform())
 	case len(found) > 1:
-		return nil, fmt.Errorf("holds %d images: name one by a tag", len(found))
+		return none, fmt.Errorf("holds %d images: name one by a tag", len(found))
 	}
-	if found[0].MediaType.IsIndex() {
-		inner, err := index.ImageIndex(found[0].Digest)
-		if err != nil {
-			return nil, fmt.Errorf("reading the index: %w", err)
-		}
-		return pick(inner, "")
-	}
-	return index.Image(found[0].Digest)
+	return found[0], nil
 }
 
 // extractArchive unpacks the files of an OCI archive, which are blobs and an
@@ -138,33 +175,39 @@ func extractArchive(ctx context.Context, archive, dir string, bounds *bounds) er
 		return err
 	}
 	defer root.Close()
-	reader := tar.NewReader(file)
+	reader, last := tar.NewReader(file), ""
 	for {
 		header, err := reader.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("reading what follows %q: %w", last, err)
 		}
-		if err := errors.Join(context.Cause(ctx), bounds.entry()); err != nil {
-			return err
-		}
-		clean := path.Clean(header.Name)
-		if header.Typeflag != tar.TypeReg {
-			continue
-		}
-		if err := root.MkdirAll(path.Dir(clean), 0o700); err != nil {
-			return err
-		}
-		out, err := root.OpenFile(clean, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(bounds.copy(ctx, out, reader), out.Close()); err != nil {
-			return err
+		last = cut(header.Name)
+		if err := errors.Join(context.Cause(ctx), extractEntry(ctx, root, header, reader, bounds)); err != nil {
+			return fmt.Errorf("%q: %w", last, err)
 		}
 	}
+}
+
+// extractEntry writes one file of an OCI archive. Those that no layout has are left out.
+func extractEntry(ctx context.Context, root *os.Root, header *tar.Header, content io.Reader, bounds *bounds) error {
+	if err := bounds.entry(header.Name); err != nil {
+		return err
+	}
+	name := path.Clean(header.Name)
+	if header.Typeflag != tar.TypeReg || !layoutFile.MatchString(name) {
+		return nil
+	}
+	if err := root.MkdirAll(path.Dir(name), 0o700); err != nil {
+		return err
+	}
+	out, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(bounds.copy(ctx, out, content), out.Close())
 }
 
 // shorten makes the cause of a failure fit into a pod's message.

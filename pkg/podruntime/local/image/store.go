@@ -265,7 +265,7 @@ func (s *Store) fetch(ctx context.Context, ref Reference) (_ Image, err error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		// Two references to one image unpack it once.
 		image, err = s.share(ctx, digestKey(digest), false, func(ctx context.Context) (Image, error) {
-			return s.unpack(ctx, source, digest)
+			return s.unpack(ctx, source, digest, ref.Kind == DockerArchive)
 		})
 	}
 	if err != nil {
@@ -275,10 +275,10 @@ func (s *Store) fetch(ctx context.Context, ref Reference) (_ Image, err error) {
 }
 
 // unpack puts an image under its name, complete or not at all.
-func (s *Store) unpack(ctx context.Context, source v1.Image, digest v1.Hash) (Image, error) {
-	config, err := source.ConfigFile()
+func (s *Store) unpack(ctx context.Context, source v1.Image, digest v1.Hash, derived bool) (Image, error) {
+	config, err := configOf(source)
 	if err != nil {
-		return Image{}, fmt.Errorf("reading the image's configuration: %w", err)
+		return Image{}, err
 	}
 	next, err := os.MkdirTemp(filepath.Join(s.config.Dir, tmpName), "unpack-")
 	if err != nil {
@@ -286,7 +286,7 @@ func (s *Store) unpack(ctx context.Context, source v1.Image, digest v1.Hash) (Im
 	}
 	defer RemoveAll(next) // nothing is there after the rename
 	bounds := bounds{bytes: s.config.MaxBytes, entries: s.config.MaxEntries}
-	if err := unpack(ctx, source, filepath.Join(next, rootName), unpackOptions{bounds: bounds, keepOwners: s.config.KeepOwners}); err != nil {
+	if err := unpack(ctx, source, filepath.Join(next, rootName), unpackOptions{bounds: bounds, keepOwners: s.config.KeepOwners, derived: derived}); err != nil {
 		return Image{}, err
 	}
 	data, err := json.Marshal(Image{Digest: digest.String(), Config: config.Config})
