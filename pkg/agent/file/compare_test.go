@@ -44,7 +44,7 @@ func need(t *testing.T, names ...string) {
 }
 
 // in runs a command in a directory, without the settings of the user.
-func in(t *testing.T, dir, stdin string, command ...string) (output string, err error) {
+func in(t testing.TB, dir, stdin string, command ...string) (output string, err error) {
 	t.Helper()
 	made := exec.CommandContext(t.Context(), command[0], command[1:]...)
 	made.Dir = dir
@@ -94,7 +94,7 @@ func applyOurs(t *testing.T, before snapshot, patch string) (snapshot, string, e
 // executable, "- " and that of another, "-> " and the target of a link.
 type snapshot map[string]string
 
-func (s snapshot) write(t *testing.T) string {
+func (s snapshot) write(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, text := range s {

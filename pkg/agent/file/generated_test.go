@@ -274,7 +274,7 @@ func insertLines(r *rand.Rand, files snapshot, name string) {
 var renamedNames = regexp.MustCompile(`(?m)^((?:rename|copy) (?:from|to) "?)[ab]/`)
 
 // makeDiff returns git's diff of two trees, with the prefixes a/ and b/.
-func makeDiff(t *testing.T, before, after snapshot, context int) string {
+func makeDiff(t testing.TB, before, after snapshot, context int) string {
 	t.Helper()
 	dir := t.TempDir()
 	for name, tree := range map[string]snapshot{"a": before, "b": after} {
