@@ -103,6 +103,14 @@ robustness: build ## Kill, starve and damage databases at random, and check that
 	go test -count=1 -v -timeout 3h $(TESTFLAGS) ./pkg/storage/kv -run '^TestModel$$' \
 		-model.runs=8 -model.seed=$(or $(SEED),$$RANDOM)
 
+# How long "make fuzz" runs each target, and which.
+FUZZTIME ?= 10s
+FUZZ     ?= .
+
+.PHONY: fuzz
+fuzz: tools ## Run every fuzz target for FUZZTIME, or those whose folder or name matches FUZZ.
+	hack/fuzz.sh $(FUZZTIME) '$(FUZZ)'
+
 .PHONY: mutations
 mutations: tools ## Check that builds which are broken on purpose are found out.
 	hack/verify-mutations.sh
