@@ -93,7 +93,7 @@ var rules = []rule{
 		others: []string{machineryLib, coreLib, clientLib, klogLib, utilsLib, "k8s.io/streaming"}},
 	{folder: "pkg/podruntime/local", ours: []string{"=pkg/podruntime", "pkg/podruntime/local", "pkg/agent/client", "pkg/agent/tree", "pkg/agent/wire"},
 		others: []string{
-			machineryLib, coreLib, klogLib, utilsLib, imagesLib, sysLib, "github.com/cyphar/filepath-securejoin", "github.com/google/uuid",
+			machineryLib, coreLib, klogLib, utilsLib, imagesLib, sysLib, "github.com/cyphar/filepath-securejoin", "github.com/google/uuid", "github.com/klauspost/compress",
 			"github.com/moby/sys", "github.com/opencontainers/cgroups", "github.com/opencontainers/runc",
 		}},
 	// The launcher starts fast because it links little: the server computes, the launcher installs.
