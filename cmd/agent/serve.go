@@ -86,6 +86,9 @@ func (o serveOptions) validate() error {
 
 // serve serves until SIGTERM or SIGINT.
 func serve(args []string, stderr io.Writer) error {
+	if err := fenceOff(); err != nil {
+		return err
+	}
 	options, err := parseServe(args, stderr)
 	if err != nil {
 		return err

@@ -163,6 +163,7 @@ var rules = []rule{
 		others: []string{machineryLib, coreLib, serverLib, clientLib, klogLib, syncLib, "github.com/go-logr/logr"}},
 	{folder: "test/cli"},
 	{folder: "test/consistency"},
+	{folder: "test/harness/intruder", others: []string{sysLib}},
 	{folder: "test/harness", ours: []string{"pkg/generated"}, others: []string{machineryLib, clientLib}},
 	{folder: "test/integration"},
 	{folder: "test/robustness", ours: []string{"test/robustness"}, others: []string{sysLib}},

@@ -45,6 +45,13 @@ func TestProbes(t *testing.T) {
 		t.Fatal(err)
 	}
 	early := f.readiness("probed", true, podruntime.ReasonNotReady)
+	f.recorder.mu.Lock()
+	for _, event := range f.recorder.events {
+		if event.Pod.Phase == podruntime.Ready && !event.Pod.Unready {
+			t.Errorf("the pod was reported as taking work before its probe succeeded: %+v", event.Pod)
+		}
+	}
+	f.recorder.mu.Unlock()
 	if !strings.Contains(early.Message, "not yet") {
 		t.Errorf("message: %q", early.Message)
 	}

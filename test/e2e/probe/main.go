@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"os"
 	"strings"
+
+	"arl.io/arl/test/harness/intruder"
 )
 
 func main() {
@@ -30,12 +32,14 @@ func run(args []string) error {
 			return err
 		}
 		return call(args[1], certificate)
+	case len(args) == 1 && args[0] == "intrude":
+		return intrude()
 	case len(args) > 1 && args[0] == "serve":
 		return serve(args[1:])
 	case len(args) > 1 && args[0] == "reach":
 		return reach(args[1:])
 	default:
-		return fmt.Errorf("say WORDS, call ADDRESS [CERTIFICATE KEY], serve PLACES, or reach PLACES, not %q", args)
+		return fmt.Errorf("say WORDS, call ADDRESS [CERTIFICATE KEY], serve PLACES, reach PLACES, or intrude, not %q", args)
 	}
 }
 
@@ -63,4 +67,13 @@ func call(address string, certificates ...tls.Certificate) error {
 	}
 	fmt.Println("the agent serves")
 	return nil
+}
+
+// intrude prints the ways by which this process could take over its parent, the agent, and whether it
+// could stop it.
+func intrude() error {
+	agent := os.Getppid()
+	stops, err := intruder.Stop(agent)
+	fmt.Printf("open: [%s], stops: %t\n", strings.Join(intruder.TakeOver(agent), ", "), stops)
+	return err
 }

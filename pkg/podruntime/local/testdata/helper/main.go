@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+
+	"arl.io/arl/test/harness/intruder"
 )
 
 func main() {
@@ -33,6 +36,8 @@ func run(args []string) error {
 		err := syscall.Lstat(args[1], &stat)
 		fmt.Printf("%d:%d %o\n", stat.Uid, stat.Gid, stat.Mode&0o7777)
 		return err
+	case "intrude":
+		return intrude()
 	case "usable":
 		return usable()
 	case "list":
@@ -52,4 +57,12 @@ func usable() error {
 	home := os.Getenv("HOME")
 	fmt.Printf("user %d, work %d:%d, home %s\n", os.Getuid(), stat.Uid, stat.Gid, home)
 	return errors.Join(err, os.WriteFile("made", nil, 0o644), os.WriteFile(filepath.Join(home, "made"), nil, 0o644))
+}
+
+// intrude prints the ways by which this process could take over the agent, and whether it could stop it.
+func intrude() error {
+	stops, err := intruder.Stop(1)
+	fmt.Printf("open: [%s], stops: %t\n", strings.Join(intruder.TakeOver(1), ", "), stops)
+	// Process 1 of a namespace cannot be killed from within.
+	return errors.Join(err, syscall.Kill(1, syscall.SIGKILL))
 }
