@@ -109,7 +109,7 @@ var rules = []rule{
 
 	// The agent.
 	{folder: "pkg/agent/wire", std: pure},
-	{folder: "pkg/agent/client", ours: []string{"pkg/agent/wire"}, notStd: []string{"os"}},
+	{folder: "pkg/agent/client", ours: []string{"pkg/agent/wire"}, notStd: []string{"os"}, others: []string{syncLib}},
 	{folder: "pkg/agent", ours: []string{"pkg/agent"}, others: []string{sysLib, "github.com/bluekeyes/go-gitdiff", "github.com/creack/pty"}},
 
 	// Clients.

@@ -2,12 +2,17 @@
 //
 // It speaks the protocol of package wire over HTTP/2. A stream of events that
 // breaks is taken up again where it broke, for a short window; a request that
-// may have been begun is never sent in a way that could begin it twice. The
-// agent shares its container with the user's code and is not trusted: what it
-// sends is bounded.
+// may have been begun is never sent in a way that could begin it twice.
 //
-// The package starts no goroutine that outlives a call, except those of the
-// HTTP transport, which Close ends. Read client.go first, then follow.go.
+// The agent shares its container with the user's code and is not trusted. What it may send follows
+// from what it was asked: the size of a frame, the number of steps, the length of every field, the
+// order of events (protocol.go). Lists are counted while they are decoded (frame.go), large frames of
+// all agents share a bound, and what an agent sends unasked has a budget (budget.go). An agent that
+// goes beyond breaks the protocol, and the client has done with it: ErrProtocol. What is returned is
+// bounded and valid text, but may be a lie: times, counts and exit codes are as the agent says.
+//
+// The package starts no goroutine that outlives a call, except those of the HTTP transport, which
+// Close ends. Client.mu and the lock of a budget are leaves. Read client.go first, then follow.go.
 package client
 
 import (
@@ -49,8 +54,15 @@ const (
 	DefaultIdleTimeout = 45 * time.Second
 )
 
-// maxBodyBytes bounds the answer to a request that is not a stream.
-const maxBodyBytes = 16 << 20
+const (
+	// maxHealthBytes, maxAnswerBytes and maxErrorBytes bound answers that are not streams: of Health,
+	// of other requests that succeed, and of those that fail.
+	maxHealthBytes = 256 << 10
+	maxAnswerBytes = 4 << 10
+	maxErrorBytes  = 64 << 10
+	// answerTimeout bounds a request whose answer is not a stream.
+	answerTimeout = 30 * time.Second
+)
 
 // Config says how to reach an agent. Transport and BaseURL are needed.
 type Config struct {
@@ -64,6 +76,8 @@ type Config struct {
 	// IdleTimeout is how long a stream may be silent before it counts as
 	// broken. 0 means DefaultIdleTimeout.
 	IdleTimeout time.Duration
+	// Decodes bounds large frames of all clients that share it. Nil means a bound of this client's own.
+	Decodes *Decodes
 }
 
 // Client is safe for concurrent use.
@@ -72,8 +86,12 @@ type Client struct {
 	base      string
 	reconnect time.Duration
 	idle      time.Duration
+	decodes   *Decodes
+	budget    *budget
 
 	mu sync.Mutex
+	// violation is set for good by an agent that breaks the protocol.
+	violation error
 	// calls are the cancel functions of the requests under way.
 	calls map[*call]struct{}
 	// closed is set for good by Close.
@@ -89,7 +107,10 @@ type call struct{ cancel context.CancelCauseFunc }
 // errClosed is the cause of the end of requests that Close cuts off.
 var errClosed = fmt.Errorf("%w: the connection was closed because its pod is gone", ErrUnreachable)
 
-// New returns a client. No connection is made before the first request.
+// errSilent is the cause of the end of requests that get no answer for too long.
+var errSilent = fmt.Errorf("%w: no answer within %s", ErrUnreachable, answerTimeout)
+
+// New returns a client, which the transport is for alone. No connection is made before the first request.
 func New(config Config) *Client {
 	if config.ReconnectWindow == 0 {
 		config.ReconnectWindow = DefaultReconnectWindow
@@ -97,20 +118,36 @@ func New(config Config) *Client {
 	if config.IdleTimeout == 0 {
 		config.IdleTimeout = DefaultIdleTimeout
 	}
-	return &Client{
-		http:      &http.Client{Transport: config.Transport},
+	if config.Decodes == nil {
+		config.Decodes = NewDecodes(DefaultDecodeBytes)
+	}
+	c := &Client{
+		http:      &http.Client{Transport: config.Transport, CheckRedirect: stay},
 		base:      config.BaseURL,
 		reconnect: config.ReconnectWindow,
 		idle:      config.IdleTimeout,
+		decodes:   config.Decodes,
+		budget:    newBudget(),
 		calls:     map[*call]struct{}{},
 	}
+	c.meter(config.Transport)
+	return c
 }
+
+// stay has a redirect returned as it is: an agent must not send the server elsewhere.
+func stay(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // Health asks the agent how it is. If there is no answer, returns ErrUnreachable.
 func (c *Client) Health(ctx context.Context) (wire.Health, error) {
 	var health wire.Health
-	err := c.do(ctx, request{method: http.MethodGet, path: "/v1/health"}, &health)
-	return health, err
+	err := c.do(ctx, request{method: http.MethodGet, path: "/v1/health", most: maxHealthBytes}, &health)
+	if err == nil {
+		err = c.broke(checkHealth(&health))
+	}
+	if err != nil {
+		return wire.Health{}, err
+	}
+	return health, nil
 }
 
 // Cancel asks the agent to end an execution and returns once it was told; Run
@@ -122,14 +159,14 @@ func (c *Client) Cancel(ctx context.Context, id string, req wire.CancelRequest) 
 	if err != nil {
 		return fmt.Errorf("encoding the request: %w", err)
 	}
-	return c.do(ctx, request{method: http.MethodPost, path: executionPath(id) + "/cancel", body: body}, nil)
+	return c.do(ctx, request{method: http.MethodPost, path: executionPath(id) + "/cancel", body: body, most: maxAnswerBytes}, nil)
 }
 
 // Forget makes the agent drop the outcome of an execution that has ended. Its
 // ID stays known, so it will not run again. To forget twice is no error. If the
 // agent does not know the execution, returns ErrNotFound; if it has not ended, ErrInvalid.
 func (c *Client) Forget(ctx context.Context, id string) error {
-	err := c.do(ctx, request{method: http.MethodDelete, path: executionPath(id)}, nil)
+	err := c.do(ctx, request{method: http.MethodDelete, path: executionPath(id), most: maxAnswerBytes}, nil)
 	if errors.Is(err, ErrForgotten) {
 		return nil
 	}
@@ -141,11 +178,31 @@ func (c *Client) Forget(ctx context.Context, id string) error {
 func (c *Client) Close() {
 	c.mu.Lock()
 	c.closed = true
-	for each := range c.calls {
-		each.cancel(errClosed)
-	}
+	c.cutLocked(errClosed)
 	c.mu.Unlock()
 	c.http.CloseIdleConnections()
+}
+
+// cutLocked ends all requests under way.
+func (c *Client) cutLocked(cause error) {
+	for each := range c.calls {
+		each.cancel(cause)
+	}
+}
+
+// broke takes in an error. If it is an ErrProtocol, all requests under way end with it, and all later
+// ones. It returns the error.
+func (c *Client) broke(err error) error {
+	if !errors.Is(err, ErrProtocol) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.violation == nil {
+		c.violation = err
+		c.cutLocked(err)
+	}
+	return err
 }
 
 // request is one HTTP request to the agent.
@@ -153,12 +210,16 @@ type request struct {
 	method, path string
 	query        url.Values
 	body         []byte
+	// most bounds the answer, in bytes, if it is not a stream.
+	most int64
 }
 
 func executionPath(id string) string { return "/v1/executions/" + url.PathEscape(id) }
 
 // do sends a request whose answer is not a stream and decodes it into out, if any.
 func (c *Client) do(ctx context.Context, req request, out any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
+	defer cancel()
 	ctx, end := c.begin(ctx)
 	defer end()
 	response, err := c.send(ctx, req)
@@ -166,11 +227,13 @@ func (c *Client) do(ctx context.Context, req request, out any) error {
 		return err
 	}
 	defer response.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(response.Body, maxBodyBytes))
-	if err != nil {
+	body, err := io.ReadAll(io.LimitReader(response.Body, req.most+1))
+	switch {
+	case err != nil:
 		return unreachable(ctx, err)
-	}
-	if out == nil {
+	case int64(len(body)) > req.most:
+		return c.broke(violation("%s %s: an answer of more than %d bytes", req.method, req.path, req.most))
+	case out == nil:
 		return nil
 	}
 	if err := json.Unmarshal(body, out); err != nil {
@@ -185,7 +248,10 @@ func (c *Client) begin(ctx context.Context) (context.Context, func()) {
 	this := &call{cancel: cancel}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.closed {
+	switch {
+	case c.violation != nil:
+		cancel(c.violation)
+	case c.closed:
 		cancel(errClosed)
 	}
 	c.calls[this] = struct{}{}
@@ -198,8 +264,8 @@ func (c *Client) begin(ctx context.Context) (context.Context, func()) {
 }
 
 // send sends a request and returns the response if its status is 200. The
-// caller closes its body. An error of the agent is returned as a sentinel, any
-// other as ErrUnreachable.
+// caller closes its body. An error of the agent is returned as a sentinel, an answer that is neither
+// as ErrProtocol, and any other as ErrUnreachable.
 func (c *Client) send(ctx context.Context, req request) (*http.Response, error) {
 	address := c.base + req.path
 	if len(req.query) > 0 {
@@ -209,16 +275,28 @@ func (c *Client) send(ctx context.Context, req request) (*http.Response, error) 
 	if err != nil {
 		return nil, fmt.Errorf("making the request: %w", err)
 	}
+	c.budget.asked()
 	response, err := c.http.Do(httpRequest)
 	if err != nil {
 		return nil, unreachable(ctx, err)
 	}
-	c.seen(response.Header.Get(wire.InstanceHeader))
-	if response.StatusCode == http.StatusOK {
-		return response, nil
+	response.Body = &meteredBody{ReadCloser: response.Body, budget: c.budget}
+	instance := response.Header.Get(wire.InstanceHeader)
+	switch status := response.StatusCode; {
+	case len(instance) > maxInstance:
+		err = violation("an instance of %d bytes", len(instance))
+	case status >= 300 && status < 400:
+		err = violation("%s %s: it answered %d, which leads elsewhere", req.method, req.path, status)
+	case status != http.StatusOK:
+		err = fmt.Errorf("%s %s: %w", req.method, req.path, agentError(response))
 	}
-	defer response.Body.Close()
-	return nil, fmt.Errorf("%s %s: %w", req.method, req.path, agentError(response))
+	if !errors.Is(err, ErrProtocol) {
+		c.seen(instance)
+	}
+	if err != nil {
+		return nil, errors.Join(c.broke(err), response.Body.Close())
+	}
+	return response, nil
 }
 
 // seen notes which process of the agent has answered.
@@ -246,13 +324,14 @@ func unreachable(ctx context.Context, err error) error {
 // agentError turns an answer that is not 200 into an error.
 func agentError(response *http.Response) error {
 	var said wire.Error
-	body, err := io.ReadAll(io.LimitReader(response.Body, 64<<10))
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxErrorBytes))
 	if err == nil {
 		err = json.Unmarshal(body, &said)
 	}
 	if err != nil {
-		return fmt.Errorf("%w: it answered %s", ErrUnreachable, response.Status)
+		return fmt.Errorf("%w: it answered %d", ErrUnreachable, response.StatusCode)
 	}
+	said.Message = clipped(said.Message, maxErrorMessage)
 	switch said.Code {
 	case wire.CodeInvalid:
 		return fmt.Errorf("%w: %s", ErrInvalid, said.Message)
@@ -263,6 +342,6 @@ func agentError(response *http.Response) error {
 	case wire.CodeTooMany:
 		return fmt.Errorf("%w: %s", ErrTooMany, said.Message)
 	default:
-		return fmt.Errorf("%w: it answered %s: %s", ErrUnreachable, response.Status, said.Message)
+		return fmt.Errorf("%w: it answered %d: %s", ErrUnreachable, response.StatusCode, said.Message)
 	}
 }

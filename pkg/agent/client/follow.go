@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
@@ -17,9 +16,8 @@ import (
 )
 
 const (
-	// maxFrameBytes bounds one event. The largest is the last: two outputs of
-	// 1 MiB each, in base64, and the messages of all steps.
-	maxFrameBytes = 8 << 20
+	// largeTime is how long a large frame may take from where it holds memory that others wait for.
+	largeTime = 10 * time.Second
 	// Waits between attempts to take up a broken stream again.
 	firstBackoff = 10 * time.Millisecond
 	maxBackoff   = 500 * time.Millisecond
@@ -35,21 +33,25 @@ const (
 // cannot within the reconnect window, or the agent turns out to be another
 // process than before, returns ErrUnreachable: the execution may have been begun. If
 // the agent refuses it, returns ErrInvalid or ErrTooMany; if its outcome was dropped
-// already, ErrForgotten. When ctx ends, returns its cause; the execution goes on.
+// already, ErrForgotten; if it breaks the protocol, ErrProtocol. When ctx ends, returns its cause;
+// the execution goes on.
 func (c *Client) Run(ctx context.Context, ex wire.Execution, onEvent func(wire.Event), options ...Option) (wire.ExecutionResult, error) {
 	body, err := json.Marshal(ex)
 	if err != nil {
 		return wire.ExecutionResult{}, fmt.Errorf("encoding the execution: %w", err)
 	}
-	return c.follow(ctx, newFollowing(following{id: ex.ID, body: body, next: 1, onEvent: onEvent}, options))
+	return c.follow(ctx, newFollowing(following{id: ex.ID, body: body, next: 1, limits: limitsOf(len(ex.Steps), ex.OutputLimitBytes), onEvent: onEvent}, options))
 }
 
 // Attach follows an execution from the event with sequence number from (1 is
 // the first) until it has ended, as Run does. If the agent does not know it, returns
 // ErrNotFound; if its outcome was dropped, ErrForgotten; if the agent cannot be
-// reached within the reconnect window, ErrUnreachable.
+// reached within the reconnect window, ErrUnreachable; if it breaks the protocol, ErrProtocol.
 func (c *Client) Attach(ctx context.Context, id string, from int64, onEvent func(wire.Event), options ...Option) (wire.ExecutionResult, error) {
-	return c.follow(ctx, newFollowing(following{id: id, next: max(from, 1), onEvent: onEvent}, options))
+	from = max(from, 1)
+	return c.follow(ctx, newFollowing(following{
+		id: id, next: from, limits: agentLimits, order: order{unknown: from > 1}, onEvent: onEvent,
+	}, options))
 }
 
 // Option changes what Run and Attach ask for.
@@ -58,6 +60,14 @@ type Option func(*following)
 // WithoutOutput leaves out events of type EventOutput: onEvent gets the others,
 // a few per step, which show which step runs.
 func WithoutOutput(f *following) { f.quiet = true }
+
+// Asked says how many steps the execution has that Attach follows, and its OutputLimitBytes. Its
+// outcome is bounded by that, as Run bounds it by what is posted, and not by the agent's own limits.
+func Asked(steps, outputLimitBytes int) Option {
+	return func(f *following) {
+		f.limits = limitsOf(steps, outputLimitBytes)
+	}
+}
 
 func newFollowing(f following, options []Option) *following {
 	f.quiet = f.onEvent == nil
@@ -75,6 +85,9 @@ type following struct {
 	onEvent func(wire.Event)
 	// quiet says that events of type output are not wanted.
 	quiet bool
+	// limits bound the answer, and order is how far it has come.
+	limits limits
+	order  order
 	// next is the sequence number of the next event to ask for.
 	next int64
 	// begun says that the agent has answered with a stream once.
@@ -83,16 +96,16 @@ type following struct {
 	// not have been begun by the agent's process named instance.
 	doubtful bool
 	instance string
-	// connected is when the current stream began, or zero, and heard says
-	// whether anything has come on it.
+	// connected is when the current stream began, or zero, and advanced says
+	// whether an event has come on it that had not come before.
 	connected time.Time
-	heard     bool
+	advanced  bool
 }
 
 // lasted says whether the current stream was more than an agent that answers
-// and breaks off: something came, or it was there for some time.
+// and breaks off: an event came, or it was there for some time.
 func (f *following) lasted(long time.Duration) bool {
-	return f.heard || !f.connected.IsZero() && time.Since(f.connected) > long
+	return f.advanced || !f.connected.IsZero() && time.Since(f.connected) > long
 }
 
 // post says whether the next request is a post rather than an attach.
@@ -108,7 +121,7 @@ func (c *Client) follow(ctx context.Context, f *following) (wire.ExecutionResult
 	var lost time.Time
 	backoff := firstBackoff
 	for {
-		f.connected, f.heard = time.Time{}, false
+		f.connected, f.advanced = time.Time{}, false
 		result, err := c.stream(ctx, f)
 		if err == nil {
 			return result, nil
@@ -133,13 +146,20 @@ func (c *Client) follow(ctx context.Context, f *following) (wire.ExecutionResult
 	}
 }
 
+// errSlow is the cause of the end of a stream on which a large frame takes too long.
+var errSlow = fmt.Errorf("a large frame did not arrive within %s", largeTime)
+
 // stream makes one request and passes on its events. If the request or its
 // stream breaks, returns errBroken and notes in f what is to be asked next.
 func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	idle := time.AfterFunc(c.idle, func() { cancel(fmt.Errorf("nothing heard for %s", c.idle)) })
+	silent := fmt.Errorf("%w: nothing heard for %s", ErrUnreachable, c.idle)
+	idle := time.AfterFunc(c.idle, func() { cancel(silent) })
 	defer idle.Stop()
+	slow := time.AfterFunc(largeTime, func() { cancel(errSlow) })
+	defer slow.Stop()
+	slow.Stop()
 
 	posting := f.post()
 	if posting {
@@ -151,25 +171,49 @@ func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult
 	}
 	defer response.Body.Close()
 	f.begun, f.connected = true, time.Now()
-	frames := bufio.NewReaderSize(response.Body, 4<<10)
+	frames := frameReader{
+		input: bufio.NewReaderSize(response.Body, readerBytes), limits: f.limits, decodes: c.decodes,
+		waits: func() { idle.Stop() },
+		goesOn: func() {
+			idle.Reset(c.idle)
+			slow.Reset(largeTime)
+		},
+	}
 	for {
-		event, err := readFrame(frames)
+		event, err := frames.read(ctx)
+		slow.Stop()
+		isNew := false
+		if err == nil {
+			idle.Reset(c.idle)
+			isNew, err = c.take(f, &event)
+		} else if errors.Is(context.Cause(ctx), errSlow) {
+			err = errors.Join(err, c.budget.frame(slowCost))
+		}
+		if errors.Is(err, ErrProtocol) {
+			return wire.ExecutionResult{}, c.broke(err)
+		}
 		if err != nil {
 			return wire.ExecutionResult{}, broken(ctx, err)
 		}
-		f.heard = true
-		idle.Reset(c.idle)
-		if event.Type == wire.EventPing || event.Seq < f.next {
-			continue
-		}
-		f.next = event.Seq + 1
-		if f.onEvent != nil {
-			f.onEvent(event)
-		}
-		if event.Type == wire.EventFinished && event.Done != nil {
+		if isNew && event.Type == wire.EventFinished {
 			return *event.Done, nil
 		}
 	}
+}
+
+// take takes in an event, and says whether it is new. What is not counts for the agent's budget.
+func (c *Client) take(f *following, event *wire.Event) (isNew bool, err error) {
+	if event.Type == wire.EventPing || event.Seq < f.next && event.Seq > 0 {
+		return false, c.budget.frame(1)
+	}
+	if err := f.checkEvent(event); err != nil {
+		return false, err
+	}
+	f.next, f.advanced = event.Seq+1, true
+	if f.onEvent != nil {
+		f.onEvent(*event)
+	}
+	return true, nil
 }
 
 // request returns what to send next.
@@ -217,34 +261,4 @@ func broken(ctx context.Context, err error) error {
 		err = cause
 	}
 	return fmt.Errorf("%w: %w", errBroken, err)
-}
-
-// readFrame reads one event: a line of JSON of at most maxFrameBytes.
-func readFrame(reader *bufio.Reader) (wire.Event, error) {
-	var event wire.Event
-	var line []byte
-	for {
-		part, err := reader.ReadSlice('\n')
-		if line == nil && err == nil {
-			line = part
-			break
-		}
-		line = append(line, part...)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, bufio.ErrBufferFull) {
-			if errors.Is(err, io.EOF) {
-				err = io.ErrUnexpectedEOF
-			}
-			return event, err
-		}
-		if len(line) > maxFrameBytes {
-			return event, fmt.Errorf("an event of more than %d bytes", maxFrameBytes)
-		}
-	}
-	if err := json.Unmarshal(line, &event); err != nil {
-		return event, fmt.Errorf("an event that is not understood: %w", err)
-	}
-	return event, nil
 }

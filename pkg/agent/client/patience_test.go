@@ -59,10 +59,6 @@ func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe"} }
 func TestAnExecutionMayTakeADay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const day = 24 * time.Hour
-		listener := newPipeListener()
-		transport := UnixTransport("")
-		transport.DialContext = listener.dial
-		c := New(Config{Transport: transport, BaseURL: "http://agent"})
 		posts := 0
 		handler := func(w http.ResponseWriter, r *http.Request) {
 			posts++
@@ -73,14 +69,7 @@ func TestAnExecutionMayTakeADay(t *testing.T) {
 			}
 			_ = encoder.Encode(finished)
 		}
-		protocols := new(http.Protocols)
-		protocols.SetUnencryptedHTTP2(true)
-		server := &http.Server{Handler: http.HandlerFunc(handler), Protocols: protocols}
-		served := make(chan struct{})
-		go func() {
-			defer close(served)
-			_ = server.Serve(listener)
-		}()
+		c := newPiped(t, Config{}, http.HandlerFunc(handler))
 		begin := time.Now()
 		result, err := c.Run(t.Context(), wire.Execution{ID: "id"}, nil)
 		if err != nil || result.State != wire.Succeeded || posts != 1 {
@@ -89,8 +78,5 @@ func TestAnExecutionMayTakeADay(t *testing.T) {
 		if took := time.Since(begin); took < day {
 			t.Errorf("it took %s", took)
 		}
-		c.Close()
-		server.Close()
-		<-served
 	})
 }

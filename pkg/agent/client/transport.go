@@ -15,13 +15,27 @@ const (
 	// pingTimeout it is given up, and its streams are broken.
 	pingAfter   = 10 * time.Second
 	pingTimeout = 5 * time.Second
-	// streamBuffer is what a stream holds in memory before it holds up the agent.
-	streamBuffer = 512 << 10
+	// writeTimeout is how long a connection may take no byte before it is given up.
+	writeTimeout = 30 * time.Second
+	// streamBuffer is what a stream holds in memory before it holds up the agent: the outcome of a
+	// task with all the output that it may have, as JSON. connBuffer is the same of all streams of a
+	// connection together, and frameBuffer of a frame of HTTP/2.
+	streamBuffer = 128 << 10
+	connBuffer   = 256 << 10
+	frameBuffer  = 16 << 10
+	// maxHeaders bounds the headers of an answer, of which there is one that is read. HTTP/2 cuts off
+	// a connection whose CONTINUATION frames go on beyond it.
+	maxHeaders = 16 << 10
 )
 
 // NewUnix returns a client of the agent that listens on a unix socket.
 func NewUnix(socketPath string) *Client {
-	return New(Config{Transport: UnixTransport(socketPath), BaseURL: "http://agent"})
+	return New(UnixConfig(socketPath))
+}
+
+// UnixConfig returns the Config of NewUnix.
+func UnixConfig(socketPath string) Config {
+	return Config{Transport: UnixTransport(socketPath), BaseURL: "http://agent"}
 }
 
 // NewTLS returns a client of the agent that listens on address, host:port.
@@ -54,13 +68,20 @@ func TLSTransport(config *tls.Config) *http.Transport {
 
 func newTransport() *http.Transport {
 	return &http.Transport{
-		Protocols:          new(http.Protocols),
-		DisableCompression: true,
-		IdleConnTimeout:    5 * time.Minute,
+		Protocols:              new(http.Protocols),
+		DisableCompression:     true,
+		IdleConnTimeout:        5 * time.Minute,
+		MaxResponseHeaderBytes: maxHeaders,
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout:           pingAfter,
-			PingTimeout:               pingTimeout,
-			MaxReceiveBufferPerStream: streamBuffer,
+			SendPingTimeout:  pingAfter,
+			PingTimeout:      pingTimeout,
+			WriteByteTimeout: writeTimeout,
+			// An agent that takes few requests at a time, or none, has others wait, and gets no
+			// further connection for each.
+			StrictMaxConcurrentRequests:   true,
+			MaxReadFrameSize:              frameBuffer,
+			MaxReceiveBufferPerStream:     streamBuffer,
+			MaxReceiveBufferPerConnection: connBuffer,
 		},
 	}
 }

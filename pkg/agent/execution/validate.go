@@ -11,11 +11,11 @@ import (
 
 const (
 	maxIDLength = 128
-	// maxSteps is above what the API allows, and bounds the events of an execution.
-	maxSteps = 1024
+	// maxSteps bounds the events of an execution.
+	maxSteps = wire.MaxSteps
 	// DefaultOutputLimit and MaxOutputLimit are of each of stdout and stderr.
-	DefaultOutputLimit = 64 << 10
-	MaxOutputLimit     = 1 << 20
+	DefaultOutputLimit = wire.DefaultOutputLimitBytes
+	MaxOutputLimit     = wire.MaxOutputLimitBytes
 )
 
 // validate says what is wrong with an execution, before anything is begun.

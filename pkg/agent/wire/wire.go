@@ -92,6 +92,15 @@ type Execution struct {
 	GraceMillis *int64 `json:"graceMillis,omitempty"`
 }
 
+// Bounds of an Execution, which an agent refuses beyond them. An outcome is bounded by what was asked.
+const (
+	// MaxSteps is above what the API allows.
+	MaxSteps = 1024
+	// DefaultOutputLimitBytes and MaxOutputLimitBytes are of Execution.OutputLimitBytes.
+	DefaultOutputLimitBytes = 64 << 10
+	MaxOutputLimitBytes     = 1 << 20
+)
+
 // MaxGraceMillis bounds Execution.GraceMillis: an hour.
 const MaxGraceMillis = 3_600_000
 

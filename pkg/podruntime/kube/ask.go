@@ -147,6 +147,9 @@ func (r *Runtime) ask(ctx context.Context, agent *client.Client, uid types.UID) 
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	health, err := agent.Health(ctx)
+	if errors.Is(err, client.ErrProtocol) {
+		return fmt.Errorf("%w: %w", errUnfit, err)
+	}
 	if err != nil {
 		return err
 	}

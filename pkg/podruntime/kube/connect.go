@@ -37,7 +37,7 @@ func (r *Runtime) connect(key podruntime.Key, status phase.State) *client.Client
 		return r.dial(ctx, key, address, port)
 	}
 	address := net.JoinHostPort(status.IP, strconv.Itoa(int(port)))
-	return client.New(client.Config{Transport: transport, BaseURL: "https://" + address})
+	return client.New(client.Config{Transport: transport, BaseURL: "https://" + address, Decodes: r.decodes})
 }
 
 // tlsConfig returns what is wanted of an agent, and what it is shown.

@@ -23,6 +23,8 @@ type Runtime struct {
 	config Config
 	// asks holds a token for every question to an agent under way.
 	asks chan struct{}
+	// decodes bounds what agents' large answers take of the memory.
+	decodes *client.Decodes
 	// wake tells Run's loop that there is something to tell or to begin.
 	wake chan struct{}
 	// routed and tunnelled say that agents were reached so.
@@ -62,6 +64,7 @@ func New(config Config) (*Runtime, error) {
 	return &Runtime{
 		config:  config,
 		asks:    make(chan struct{}, config.Parallelism),
+		decodes: client.NewDecodes(client.DefaultDecodeBytes),
 		wake:    make(chan struct{}, 1),
 		pods:    map[podruntime.Key]*pod{},
 		settled: make(chan struct{}),

@@ -3,6 +3,7 @@ package local
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -10,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/podruntime"
 )
@@ -138,6 +140,11 @@ func (r *Runtime) watchReadiness(ctx context.Context, p *pod) {
 			return
 		}
 		health, err := agent.Health(ctx)
+		if errors.Is(err, client.ErrProtocol) {
+			// No sandbox gets the pod. One that has it fails when it asks the agent for something.
+			r.setReadiness(p, wire.Readiness{State: wire.NotReady, Message: err.Error()})
+			return
+		}
 		if err != nil || health.Readiness == nil {
 			continue // The end of the agent's process is noticed by itself.
 		}

@@ -42,6 +42,8 @@ type Runtime struct {
 	podsDir *os.File
 	// starts holds a token for every start under way.
 	starts chan struct{}
+	// decodes bounds what agents' large answers take of the memory.
+	decodes *client.Decodes
 	// wake tells Run's loop that there is something in events or jobs.
 	wake chan struct{}
 
@@ -77,10 +79,11 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 		return nil, fmt.Errorf("local runtime: %w", err)
 	}
 	r := &Runtime{
-		config: config,
-		starts: make(chan struct{}, config.Parallelism),
-		wake:   make(chan struct{}, 1),
-		pods:   map[podruntime.Key]*pod{},
+		config:  config,
+		starts:  make(chan struct{}, config.Parallelism),
+		decodes: client.NewDecodes(client.DefaultDecodeBytes),
+		wake:    make(chan struct{}, 1),
+		pods:    map[podruntime.Key]*pod{},
 	}
 	if err := r.open(ctx); err != nil {
 		return nil, fmt.Errorf("local runtime: %w", err)

@@ -113,7 +113,9 @@ func (r *Runtime) listen(p *pod) (*os.File, error) {
 
 // connect waits for the agent's answer and makes the pod Ready.
 func (r *Runtime) connect(ctx context.Context, p *pod) error {
-	agent := client.NewUnix(r.socketPath(p.pod.UID))
+	config := client.UnixConfig(r.socketPath(p.pod.UID))
+	config.Decodes = r.decodes
+	agent := client.New(config)
 	health, err := r.greet(ctx, p, agent)
 	if err != nil {
 		agent.Close()
@@ -133,6 +135,8 @@ func (r *Runtime) greet(ctx context.Context, p *pod, agent *client.Client) (wire
 		switch {
 		case err == nil:
 			return health, podruntime.CheckAgent(health, p.pod.UID)
+		case errors.Is(err, client.ErrProtocol):
+			return health, err
 		case ctx.Err() != nil:
 			return health, fmt.Errorf("the agent does not answer: %w", context.Cause(ctx))
 		case r.ended(p):

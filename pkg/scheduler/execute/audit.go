@@ -2,6 +2,7 @@ package execute
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,6 +66,13 @@ func (e *Executor) audit(ctx context.Context, key types.NamespacedName) error {
 	ctx, cancel := context.WithTimeout(ctx, auditTimeout)
 	defer cancel()
 	health, err := agent.Health(ctx)
+	if errors.Is(err, client.ErrProtocol) {
+		e.mu.Lock()
+		b.condemned = sandbox.UID
+		e.mu.Unlock()
+		e.abandonBroken(sandbox.UID, pod.pod.Name, err)
+		return nil
+	}
 	if err != nil {
 		return fmt.Errorf("ask the agent of sandbox %s which steps run: %w", key, err)
 	}

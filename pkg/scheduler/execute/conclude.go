@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
+	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/scheduler/plan"
 )
@@ -230,6 +231,9 @@ func (e *Executor) forget(ctx context.Context, id execID) error {
 	agent, err := e.config.Runtime.Agent(id.pod, id.podUID)
 	if err == nil {
 		err = agent.Forget(ctx, id.id)
+	}
+	if errors.Is(err, client.ErrProtocol) {
+		e.abandonBroken(id.sandbox, id.pod.Name, err)
 	}
 	if err != nil {
 		klog.FromContext(ctx).V(4).Info("Agent not told to forget", "execution", id.id, "pod", id.pod, "traceID", id.traceID, "err", err)

@@ -81,6 +81,9 @@ type execution struct {
 	// begun says that the agent is to be asked for it, and not to run it.
 	begun     bool
 	startedAt time.Time
+	// earliest is when its steps may have begun: before startedAt if a server before this one may have
+	// started it.
+	earliest time.Time
 	// wake tells follow to look at the fields below.
 	wake chan struct{}
 	// progress is how far the steps have come.
@@ -101,7 +104,9 @@ type execution struct {
 type execID struct {
 	pod    podruntime.Key
 	podUID types.UID
-	id     string
+	// sandbox is the one that has the pod.
+	sandbox types.UID
+	id      string
 	// traceID is the task's, for logs.
 	traceID string
 }
@@ -110,7 +115,7 @@ type execID struct {
 func podOf(sandbox *v1alpha1.Sandbox) execID {
 	return execID{
 		pod:    podruntime.Key{Namespace: sandbox.Namespace, Name: sandbox.Status.PodName},
-		podUID: sandbox.Status.PodUID,
+		podUID: sandbox.Status.PodUID, sandbox: sandbox.UID,
 	}
 }
 
@@ -140,6 +145,7 @@ func (e *Executor) startLocked(t *entry) {
 		startedAt: e.config.Clock.Now(),
 		wake:      make(chan struct{}, 1),
 	}
+	x.earliest = earliestStart(t, x.startedAt)
 	if t.cancelled() {
 		x.poke()
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/agent/client"
@@ -108,6 +109,26 @@ func (e *Executor) abandon(x *execution, why string) verdict {
 	return unaccountedVerdict(x, why)
 }
 
+// broke fails the sandbox of an execution whose agent has broken the protocol, and returns the verdict.
+// The verdict stands, whatever the end of the sandbox would say of its tasks.
+func (e *Executor) broke(x *execution, err error) verdict {
+	v := brokenVerdict(x, err)
+	e.mu.Lock()
+	x.entry.box.condemned = x.sandbox.UID
+	if x.lost == nil {
+		x.lost, x.loss = &v, loss{reason: v.reason, message: v.message, class: v.class, final: true}
+	}
+	e.mu.Unlock()
+	e.abandonBroken(x.sandbox.UID, x.id.pod.Name, err)
+	return v
+}
+
+// abandonBroken fails a sandbox whose agent has broken the protocol.
+func (e *Executor) abandonBroken(sandbox types.UID, pod string, err error) {
+	e.config.Abandon(sandbox, v1alpha1.SandboxReasonAgentProtocolViolation,
+		clip(brokenAgent(pod, err), maxMessage-leastMessage)+"; create another sandbox")
+}
+
 // settled returns the verdict on an execution of which the agent says how it went.
 func (e *Executor) settled(x *execution, v verdict) verdict {
 	s := e.look(x)
@@ -186,9 +207,11 @@ func (e *Executor) drive(ctx context.Context, x *execution) (v verdict, ok bool)
 		}
 		switch {
 		case err == nil:
-			return resultVerdict(result), true
+			return resultVerdict(e.plausible(x, result)), true
 		case ctx.Err() != nil:
 			return verdict{}, false
+		case errors.Is(err, client.ErrProtocol):
+			return e.broke(x, err), true
 		case errors.Is(err, client.ErrInvalid):
 			return refusedVerdict(err), true
 		case errors.Is(err, client.ErrForgotten):
@@ -224,7 +247,8 @@ func (e *Executor) ask(ctx context.Context, x *execution, begun bool) (instance 
 	}
 	onEvent := func(event wire.Event) { e.observe(x, event) }
 	if begun {
-		result, err = agent.Attach(ctx, x.id.id, 1, onEvent, client.WithoutOutput)
+		asked := client.Asked(len(x.task.Spec.Steps), e.config.OutputLimit)
+		result, err = agent.Attach(ctx, x.id.id, 1, onEvent, client.WithoutOutput, asked)
 		return agent.Instance(), result, err
 	}
 	task, err := e.whole(ctx, x.task)
@@ -279,7 +303,8 @@ func (e *Executor) cancel(ctx context.Context, x *execution) {
 		if err == nil {
 			err = agent.Cancel(ctx, x.id.id, request)
 		}
-		if err == nil || errors.Is(err, client.ErrForgotten) {
+		if err == nil || errors.Is(err, client.ErrForgotten) || errors.Is(err, client.ErrProtocol) {
+			// Who drives the execution learns of an agent that breaks the protocol, too.
 			return
 		}
 		// An agent that does not know it may be about to hear of it.

@@ -15,8 +15,8 @@ func reportOutput(status *v1alpha1.TaskStatus, result *wire.ExecutionResult, lim
 	stdout := stream{kept: result.Stdout, bytes: result.StdoutBytes, truncated: result.StdoutTruncated}
 	stderr := stream{kept: result.Stderr, bytes: result.StderrBytes, truncated: result.StderrTruncated}
 	for i := range result.Steps {
-		stdout.steps += max(result.Steps[i].StdoutBytes, 0)
-		stderr.steps += max(result.Steps[i].StderrBytes, 0)
+		stdout.steps += byteCount(result.Steps[i].StdoutBytes)
+		stderr.steps += byteCount(result.Steps[i].StderrBytes)
 	}
 	status.Output = &v1alpha1.TaskOutput{}
 	status.Stdout = stdout.report(&status.Output.Stdout, limit, leaveOut)
@@ -39,7 +39,7 @@ func (s stream) report(described *v1alpha1.TaskStream, limit int, leaveOut bool)
 	if len(kept) > limit+markerSlack {
 		kept, truncated = cut(kept, limit), true
 	}
-	described.Bytes = max(s.bytes, s.steps, 0)
+	described.Bytes = byteCount(max(s.bytes, s.steps))
 	if !truncated {
 		truncated = described.Bytes > int64(len(kept))
 		described.Bytes = max(described.Bytes, int64(len(kept)))

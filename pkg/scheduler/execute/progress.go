@@ -25,9 +25,10 @@ type progress struct {
 	written time.Time
 }
 
-// observe takes in an event of an execution with so many steps. It returns when the status was last
-// written, and whether it is behind. The agent is not trusted: events that make no sense change nothing.
-func (p *progress) observe(event wire.Event, steps int) (written time.Time, behind bool) {
+// observe takes in an event of an execution with so many steps, in its span. It returns when the
+// status was last written, and whether it is behind. The agent is not trusted: events that make no
+// sense change nothing.
+func (p *progress) observe(event wire.Event, steps int, s span) (written time.Time, behind bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if event.Step != len(p.done) || event.Step >= steps {
@@ -35,10 +36,10 @@ func (p *progress) observe(event wire.Event, steps int) (written time.Time, behi
 	}
 	switch {
 	case event.Type == wire.EventStepStarted:
-		p.running, p.started = true, event.Time
+		p.running, p.started = true, s.clamp(event.Time)
 		return p.written, !p.written.IsZero()
 	case event.Type == wire.EventStepFinished && event.StepDone != nil:
-		done := *event.StepDone
+		done := s.step(*event.StepDone)
 		done.Message = clip(done.Message, maxStepMessage)
 		p.done, p.running = append(p.done, done), false
 	}
@@ -70,7 +71,7 @@ func (p *progress) steps(task *v1alpha1.Task) []v1alpha1.TaskStepStatus {
 // observe takes in an event of the agent. Once the status says Running it follows the steps, at
 // most once in stepInterval, except for a large task, each write of which costs as much as its content.
 func (e *Executor) observe(x *execution, event wire.Event) {
-	written, behind := x.progress.observe(event, len(x.task.Spec.Steps))
+	written, behind := x.progress.observe(event, len(x.task.Spec.Steps), e.spanOf(x))
 	if !behind || abridged(x.task) {
 		return
 	}

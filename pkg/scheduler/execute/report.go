@@ -35,7 +35,8 @@ const (
 	full detail = iota
 	// slim leaves out output and the messages of steps.
 	slim
-	// least leaves out the steps, too.
+	// least leaves out the steps, too, and everything else that an agent has said. Nothing is left
+	// that an agent could make invalid.
 	least
 )
 
@@ -64,7 +65,7 @@ func (e *Executor) report(status *v1alpha1.TaskStatus, task *v1alpha1.Task, x *e
 	status.Steps, status.Output = nil, nil
 	switch {
 	case v.result != nil:
-		status.ExitCode = v.result.ExitCode
+		status.ExitCode = exitCode(v.result.ExitCode)
 		status.Duration = duration(v.result.DurationMicros)
 		status.Steps = stepsOf(task, v.result.Steps, d >= slim)
 		reportOutput(status, v.result, e.config.OutputLimit, d >= slim)
@@ -76,6 +77,10 @@ func (e *Executor) report(status *v1alpha1.TaskStatus, task *v1alpha1.Task, x *e
 	}
 	if d == least {
 		status.Message, status.Steps = clip(status.Message, leastMessage), nil
+		if v.result != nil {
+			status.Message = "all details are left out, as the server refuses the status with them"
+			status.ExitCode, status.Duration, status.Output = nil, "", nil
+		}
 	}
 	succeeded := metav1.ConditionFalse
 	if v.state == v1alpha1.TaskSucceeded {
@@ -123,8 +128,8 @@ func fillStep(step *v1alpha1.TaskStepStatus, result *wire.StepResult, room int) 
 		step.Reason = knownReason(result.Reason)
 	}
 	step.Message = clip(result.Message, room)
-	step.ExitCode = result.ExitCode
-	step.StdoutBytes, step.StderrBytes = max(result.StdoutBytes, 0), max(result.StderrBytes, 0)
+	step.ExitCode = exitCode(result.ExitCode)
+	step.StdoutBytes, step.StderrBytes = byteCount(result.StdoutBytes), byteCount(result.StderrBytes)
 	step.Duration = duration(result.DurationMicros)
 	if !result.StartTime.IsZero() {
 		started := metav1.NewMicroTime(result.StartTime)
@@ -157,10 +162,6 @@ func setConditions(status *v1alpha1.TaskStatus, succeeded metav1.ConditionStatus
 	}
 	set(present, metav1.ConditionTrue)
 	meta.RemoveStatusCondition(&status.Conditions, absent)
-}
-
-func duration(micros int64) string {
-	return (time.Duration(max(micros, 0)) * time.Microsecond).String()
 }
 
 // clip shortens a message, and makes it valid text. It cuts no character in two.

@@ -169,6 +169,20 @@ func unaccountedVerdict(x *execution, why string) verdict {
 	return v
 }
 
+// brokenVerdict is for an execution whose agent has broken the protocol. A step of the sandbox has
+// taken it over, so it is the user's failure, and another attempt would do the same again.
+func brokenVerdict(x *execution, err error) verdict {
+	v := failedVerdict(v1alpha1.TaskReasonAgentProtocolViolation, v1alpha1.FailureUser, fmt.Sprintf(
+		"%s; sandbox %q has been failed and its pod is deleted", brokenAgent(x.id.pod.Name, err), x.sandbox.Name)+mayHaveRun)
+	v.begun, v.sandboxGone, v.final = true, true, true
+	return v
+}
+
+// brokenAgent says how an agent has broken the protocol.
+func brokenAgent(pod string, err error) string {
+	return fmt.Sprintf("the agent of pod %q has been taken over by something that runs in the pod: %v", pod, err)
+}
+
 func refusedVerdict(err error) verdict {
 	return failedVerdict(v1alpha1.TaskReasonInvalidStep, v1alpha1.FailureUser, err.Error())
 }

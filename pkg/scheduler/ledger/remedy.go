@@ -31,6 +31,7 @@ var remedies = []struct{ reason, phrase, step string }{
 	{podruntime.ReasonStart, "not found", "create what the message names"},
 	{podruntime.ReasonStart, "runAsNonRoot", "set securityContext.runAsUser in the pool's spec.template to a user other than 0"},
 	{podruntime.ReasonStart, "work directory: user", "set securityContext.runAsUser in the pool's spec.template"},
+	{podruntime.ReasonStart, "the agent broke the protocol", "check what the image and command in the pool's spec.template run"},
 	{podruntime.ReasonStart, "no answer from the agent", "let the server reach the pods by a NetworkPolicy, or start it with --agent-reach=tunnel"},
 	{podruntime.ReasonNotReady, "", "correct the probes in the pool's spec.template, or what they ask"},
 	{"InvalidTemplate", "", "correct this field in the pool's spec.template"},

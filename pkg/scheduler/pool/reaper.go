@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/types"
 
+	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
 )
 
@@ -65,6 +66,10 @@ func (f *Filler) prove(ctx context.Context, pod podID) error {
 	ctx, cancel := context.WithTimeout(ctx, proveTimeout)
 	defer cancel()
 	health, err := agent.Health(ctx)
+	if errors.Is(err, client.ErrProtocol) {
+		// Something in the pod has taken its agent over: no sandbox gets it.
+		health.Used, err = true, nil
+	}
 	if err != nil {
 		return fmt.Errorf("ask the agent whether the pod was used: %w", err)
 	}

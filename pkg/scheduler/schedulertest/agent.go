@@ -28,12 +28,12 @@ func (c Cancelled) Error() string { return c.Message }
 
 // Succeed is the Behaviour of an agent whose commands print their arguments.
 func Succeed(_ context.Context, execution wire.Execution) wire.ExecutionResult {
-	result := wire.ExecutionResult{State: wire.Succeeded, DurationMicros: 1000}
+	result := wire.ExecutionResult{State: wire.Succeeded, DurationMicros: 1}
 	for _, step := range execution.Steps {
 		code := int32(0)
 		result.ExitCode = &code
 		result.Stdout = append(result.Stdout, strings.Join(step.Command, " ")...)
-		result.Steps = append(result.Steps, wire.StepResult{Name: step.Name, State: wire.Succeeded, ExitCode: &code, StartTime: time.Now(), DurationMicros: 1000})
+		result.Steps = append(result.Steps, wire.StepResult{Name: step.Name, State: wire.Succeeded, ExitCode: &code, StartTime: time.Now(), DurationMicros: 1})
 	}
 	return result
 }

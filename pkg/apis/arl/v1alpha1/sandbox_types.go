@@ -50,6 +50,9 @@ const (
 	// SandboxReasonExecutionUnaccounted: the agent did not end the steps of a task in time. They may
 	// still run, so the sandbox is failed rather than given another task.
 	SandboxReasonExecutionUnaccounted = "ExecutionUnaccounted"
+	// SandboxReasonAgentProtocolViolation: the agent of the pod answered in a way that the agent's
+	// program never does. Something in the pod has taken it over, so the pod is deleted.
+	SandboxReasonAgentProtocolViolation = "AgentProtocolViolation"
 )
 
 // +genclient

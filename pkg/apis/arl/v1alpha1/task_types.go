@@ -132,6 +132,9 @@ const (
 	TaskReasonAllocationTimeout = "AllocationTimeout"
 	// TaskReasonAgentLost: the pod's agent was lost while steps may have run.
 	TaskReasonAgentLost = "AgentLost"
+	// TaskReasonAgentProtocolViolation: while the task ran, the pod's agent answered in a way that the
+	// agent's program never does: a step has taken it over. Final.
+	TaskReasonAgentProtocolViolation = "AgentProtocolViolation"
 	// TaskReasonInvalidStep: the agent refused a step.
 	TaskReasonInvalidStep = "InvalidStep"
 )
