@@ -3,6 +3,7 @@ package agent_test
 import (
 	"os/exec"
 	"slices"
+	"syscall"
 	"testing"
 	"time"
 
@@ -28,6 +29,28 @@ func BenchmarkEcho(b *testing.B) {
 			})
 		})
 	}
+}
+
+// BenchmarkHealth measures a probe of an agent: how long it takes, and the processor time of both sides
+// together.
+func BenchmarkHealth(b *testing.B) {
+	a := newAgent(b, agent.Config{})
+	before := processorTime(b)
+	measure(b, func() {
+		if _, err := a.Health(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	})
+	b.ReportMetric(float64((processorTime(b)-before).Microseconds())/float64(b.N), "cpu-µs/op")
+}
+
+// processorTime returns what this process has used.
+func processorTime(b *testing.B) time.Duration {
+	var usage syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 func BenchmarkForkExec(b *testing.B) {

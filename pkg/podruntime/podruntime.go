@@ -101,6 +101,9 @@ const (
 	ReasonDeleted = "Deleted"
 	// ReasonNodeLost: the node does not answer any more, and neither does the agent.
 	ReasonNodeLost = "NodeLost"
+	// ReasonAgentLost: the agent does not answer any more, although its process is there. The scheduler
+	// finds that out; no runtime reports it.
+	ReasonAgentLost = "AgentLost"
 	// ReasonUnschedulable: no node has room for the pod, or may take it.
 	ReasonUnschedulable = "Unschedulable"
 	// ReasonSchedulingGated: somebody has yet to remove the pod's scheduling gates.

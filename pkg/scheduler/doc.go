@@ -13,6 +13,7 @@
 //	pool     fills pools, deletes pods
 //	bind     carries sandboxes through their lives
 //	execute  runs tasks
+//	health   probes the agents of pods
 //	timer    every deadline, on one heap
 //	work     loops over keyed queues
 //

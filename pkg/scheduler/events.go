@@ -101,10 +101,13 @@ func (l listener) PodUnwanted(pod podruntime.Key, uid types.UID) {
 
 func (l listener) PodUnproven(pod podruntime.Key, uid types.UID) { l.s.pools.Prove(pod, uid) }
 
-// podHandler carries what the runtime says to the ledger.
+// podHandler carries what the runtime says to the ledger, and to the probes of agents.
 type podHandler struct{ s *Scheduler }
 
-func (h podHandler) PodChanged(event podruntime.Event) { h.s.ledger.Observe(event) }
+func (h podHandler) PodChanged(event podruntime.Event) {
+	h.s.ledger.Observe(event)
+	h.s.agents.Observe(event)
+}
 
 func (h podHandler) PodsSynced() {
 	h.s.syncOnce.Do(func() { close(h.s.podsSynced) })

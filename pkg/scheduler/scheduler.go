@@ -22,6 +22,7 @@ import (
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler/bind"
 	"arl.io/arl/pkg/scheduler/execute"
+	"arl.io/arl/pkg/scheduler/health"
 	"arl.io/arl/pkg/scheduler/ledger"
 	"arl.io/arl/pkg/scheduler/pool"
 	"arl.io/arl/pkg/scheduler/timer"
@@ -111,6 +112,7 @@ type Scheduler struct {
 	pools     *pool.Filler
 	sandboxes *bind.Binder
 	tasks     *execute.Executor
+	agents    *health.Prober
 
 	// feeds tell of the objects of each kind.
 	feeds []*feed
@@ -171,6 +173,9 @@ func New(config Config) (*Scheduler, error) {
 		Timers:    s.timers,
 		Clock:     config.Clock,
 		Retention: config.TaskRetention,
+	})
+	s.agents = health.New(health.Config{
+		Runtime: config.Runtime, Timers: s.timers, Clock: config.Clock, Lost: s.ledger.LoseAgent,
 	})
 	if err := s.subscribe(); err != nil {
 		return nil, err
@@ -233,6 +238,7 @@ func (s *Scheduler) work(ctx context.Context) {
 	rooms.Go(func() { s.pools.Run(ctx) })
 	rooms.Go(func() { s.sandboxes.Run(ctx) })
 	rooms.Go(func() { s.tasks.Run(ctx) })
+	rooms.Go(func() { s.agents.Run(ctx) })
 	rooms.Wait()
 }
 

@@ -123,7 +123,7 @@ func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
 			reason:  v1alpha1.TaskReasonSandboxFailed,
 			message: fmt.Sprintf("sandbox %q has failed: %s: %s", sandbox.Name, status.Reason, status.Message),
 			class:   v1alpha1.FailureInfrastructure,
-			podLost: status.Reason == v1alpha1.SandboxReasonPodLost,
+			podLost: status.Reason == v1alpha1.SandboxReasonPodLost || status.Reason == v1alpha1.SandboxReasonAgentLost,
 		}, true
 	}
 }

@@ -209,7 +209,7 @@ func (l *Ledger) bindLocked(c *claim, key podruntime.Key, uid types.UID) {
 	}
 	c.stage, c.podKey, c.podUID = Bound, key, uid
 	if first := l.stored[key]; first != nil && first != c && first.podUID == uid {
-		l.loseLocked(c, fmt.Sprintf("the pod belongs to sandbox %q", first.key.Name))
+		l.loseLocked(c, v1alpha1.SandboxReasonPodLost, fmt.Sprintf("the pod belongs to sandbox %q", first.key.Name))
 		return
 	}
 	l.stored[key] = c
@@ -224,7 +224,7 @@ func (l *Ledger) bindLocked(c *claim, key podruntime.Key, uid types.UID) {
 		}
 		l.takeLocked(c, p, Bound)
 	case l.open || p != nil && p.UID == uid:
-		l.loseLocked(c, "the pod is gone")
+		l.loseLocked(c, v1alpha1.SandboxReasonPodLost, "the pod is gone")
 	}
 }
 
@@ -238,19 +238,29 @@ func (l *Ledger) dispossessLocked(p *pod, why string) {
 		l.waitLocked(c)
 		l.matchLocked(c.book)
 	case Reserved:
-		c.message = why
+		c.reason, c.message = lossReason(p.Pod), why
 	case Bound:
-		l.loseLocked(c, why)
+		l.loseLocked(c, lossReason(p.Pod), why)
+	}
+}
+
+// lossReason is why a sandbox fails whose pod is as given.
+func lossReason(p podruntime.Pod) string {
+	switch {
+	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonAgentLost:
+		return v1alpha1.SandboxReasonAgentLost
+	default:
+		return v1alpha1.SandboxReasonPodLost
 	}
 }
 
 // loseLocked ends a claim whose pod is gone.
-func (l *Ledger) loseLocked(c *claim, why string) {
+func (l *Ledger) loseLocked(c *claim, reason, why string) {
 	if l.stored[c.podKey] == c {
 		delete(l.stored, c.podKey)
 	}
 	c.stage, c.pod = Ended, nil
-	c.reason = v1alpha1.SandboxReasonPodLost
+	c.reason = reason
 	c.message = fmt.Sprintf("pod %q was lost: %s", c.podKey.Name, why)
 	l.config.Listener.SandboxChanged(c.key)
 }

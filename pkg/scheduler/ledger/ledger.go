@@ -27,6 +27,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/pkg/podruntime"
 )
 
@@ -94,7 +95,7 @@ func (l *Ledger) Open() {
 	l.open = true
 	for _, c := range l.claims {
 		if c.stage == Bound && c.pod == nil {
-			l.loseLocked(c, "the pod was gone when the server came back")
+			l.loseLocked(c, v1alpha1.SandboxReasonPodLost, "the pod was gone when the server came back")
 		}
 	}
 	for _, b := range l.books {

@@ -45,7 +45,7 @@ func (l *Ledger) Settle(uid types.UID, isStored bool) {
 	}
 	switch {
 	case isStored && c.pod == nil:
-		l.loseLocked(c, c.message)
+		l.loseLocked(c, c.reason, c.message)
 	case isStored:
 		c.stage = Bound
 		l.stored[c.podKey] = c

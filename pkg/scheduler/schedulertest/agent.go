@@ -84,8 +84,8 @@ type Agent struct {
 	known    map[string]*run
 	began    []string
 	dropped  []string
-	// deaf agents do not answer.
-	deaf, dead bool
+	// deaf agents refuse connections, and frozen ones do not answer.
+	deaf, dead, frozen bool
 }
 
 // run is an execution.
@@ -121,6 +121,20 @@ func (a *Agent) Deaf(deaf bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.deaf = deaf
+}
+
+// Freeze has every request from now on wait until its client gives up.
+func (a *Agent) Freeze() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.frozen = true
+}
+
+// Thaw undoes Freeze. Requests that wait already get no answer.
+func (a *Agent) Thaw() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.frozen = false
 }
 
 // Restart makes the agent forget everything, as a new process would.
@@ -172,6 +186,11 @@ func (a *Agent) RoundTrip(request *http.Request) (*http.Response, error) {
 		}
 	}
 	a.mu.Lock()
+	if a.frozen {
+		a.mu.Unlock()
+		<-request.Context().Done()
+		return nil, request.Context().Err()
+	}
 	defer a.mu.Unlock()
 	if a.deaf || a.dead {
 		return nil, errDeaf

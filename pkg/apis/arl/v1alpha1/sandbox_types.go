@@ -47,6 +47,9 @@ const (
 	SandboxReasonInsufficientResources = "InsufficientResources"
 	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
 	SandboxReasonPodLost = "PodLost"
+	// SandboxReasonAgentLost: the agent of the pod did not answer the server's health checks for 30
+	// seconds. The pod is deleted.
+	SandboxReasonAgentLost = "AgentLost"
 	// SandboxReasonExecutionUnaccounted: the agent did not end the steps of a task in time. They may
 	// still run, so the sandbox is failed rather than given another task.
 	SandboxReasonExecutionUnaccounted = "ExecutionUnaccounted"
