@@ -1,19 +1,25 @@
 package local
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
+
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
 // The image "host" is a root that the container owns, with the machine's own
-// top-level directories in it, to be read only; /etc has an overlay, for the
-// files that name the container. A pod changes what it likes of its own root,
-// and nothing of the machine's.
+// top-level directories in it, to be read only. Each of them is a read-only
+// overlay rather than a bind: with a bind the container has the machine's
+// inodes, and can lock the machine's files, hold leases on them and watch their
+// use. /etc has an overlay that can be written, for the files that name the
+// container. A pod changes what it likes of its own root, and nothing of the
+// machine's.
 //
 // The owners of the machine's files are not shifted: to the container they
 // belong to nobody it knows. So it reads what every user of the machine may
@@ -88,8 +94,54 @@ func (f *podFiles) addHostDir(base, name string) error {
 		return f.addHostEtc()
 	}
 	f.layers = append(f.layers, layer{target: name, lower: "/" + name})
-	f.rootfs.Binds = append(f.rootfs.Binds, launch.Bind{Source: "/" + name, Target: name})
+	f.rootfs.Overlays = append(f.rootfs.Overlays, launch.Overlay{Target: name, Lower: "/" + name, ReadOnlyFallback: true})
+	return f.addHostMounts(name)
+}
+
+// maxHostMounts bounds how many of the machine's mounts a container is shown: each costs time at its
+// start.
+const maxHostMounts = 64
+
+// addHostMounts shows what is mounted below a directory of the machine, as far as every user can get
+// there: an overlay does not contain it. Without root, the kernel puts no overlay on a directory with
+// mounts in it, and the fallback shows them.
+func (f *podFiles) addHostMounts(name string) error {
+	if !f.keepOwners {
+		return nil
+	}
+	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter("/" + name))
+	if err != nil {
+		return fmt.Errorf("reading the machine's mounts: %w", err)
+	}
+	shown := 0
+	for _, mount := range mounts {
+		rel := strings.TrimPrefix(mount.Mountpoint, "/")
+		if rel == name || shown == maxHostMounts || slices.Contains(f.overlayTargets(), rel) || !openDir(mount.Mountpoint) {
+			continue
+		}
+		shown++
+		f.rootfs.Overlays = append(f.rootfs.Overlays, launch.Overlay{Target: rel, Lower: mount.Mountpoint, Optional: true})
+	}
 	return nil
+}
+
+func (f *podFiles) overlayTargets() []string {
+	targets := make([]string, 0, len(f.rootfs.Overlays))
+	for _, o := range f.rootfs.Overlays {
+		targets = append(targets, o.Target)
+	}
+	return targets
+}
+
+// openDir says that every user can list dir and pass through all directories above it.
+func openDir(dir string) bool {
+	for p, want := dir, fs.FileMode(0o005); p != "/"; p, want = filepath.Dir(p), 0o001 {
+		info, err := os.Lstat(p)
+		if err != nil || !info.IsDir() || info.Mode().Perm()&want != want {
+			return false
+		}
+	}
+	return true
 }
 
 func (f *podFiles) addHostEtc() error {

@@ -27,7 +27,7 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 		UID: as.uid, GID: as.gid, Groups: as.groups, Capabilities: plan.capabilities, Env: plan.environment(source.Config, as), Cgroup: plan.cgroup,
 		Args: []string{agentTarget, "serve", "--listen-fd", strconv.Itoa(launch.ListenFD),
 			"--pod-uid", string(uid), "--work-dir", plan.workDir, "--log-limit", strconv.Itoa(logLimit)},
-		Mounts: []launch.Mount{{Source: r.config.AgentPath, Target: agentTarget, ReadOnly: true}},
+		Mounts: []launch.Mount{{Source: r.config.AgentPath, Target: agentTarget, ReadOnly: true, Shared: true}},
 	}
 	if !slices.ContainsFunc(plan.env, func(v corev1.EnvVar) bool { return v.Name == "HOME" }) {
 		spec.Args = append(spec.Args, "--home", homeTarget)

@@ -123,7 +123,7 @@ func TestPodsAreAdopted(t *testing.T) {
 // equateTimes compares times by the instant: JSON drops the monotonic clock.
 var equateTimes = cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })
 
-func processOf(t *testing.T, f *fixture, pod podruntime.Pod) launch.Process {
+func processOf(t testing.TB, f *fixture, pod podruntime.Pod) launch.Process {
 	t.Helper()
 	process, err := launch.ReadProcess(f.podPath(pod.UID, processName))
 	if err != nil {

@@ -57,6 +57,9 @@ func launch() (Process, error) {
 	if err := stage.assemble(&spec); err != nil {
 		return Process{}, fmt.Errorf("root file system: %w", err)
 	}
+	if err := stage.isolate(&spec); err != nil {
+		return Process{}, fmt.Errorf("files shared with the machine: %w", err)
+	}
 	config := containerConfig(&spec, stage.rootfs())
 	container, err := libcontainer.Create(stage.path("state"), "pod", config)
 	if err != nil {

@@ -57,33 +57,28 @@ type Rootfs struct {
 	// Base is a directory that is bound as the root. Empty if the first of
 	// Overlays is the root.
 	Base string `json:"base,omitempty"`
-	// Binds show directories of the machine, with what is mounted in them, for reading only.
-	Binds []Bind `json:"binds,omitempty"`
 	// Overlays are mounted in order.
 	Overlays []Overlay `json:"overlays"`
 	// IDMapped: the owners of the lower directories are shifted by the IDRange.
 	IDMapped bool `json:"idMapped,omitempty"`
 }
 
-// Bind shows Source at Target, a path relative to the root that the server made
-// and no image has a say in.
-type Bind struct {
-	Source string `json:"source"`
-	Target string `json:"target"`
-}
-
 // Overlay is one overlay mount.
 type Overlay struct {
-	// Target is where it is mounted, like that of a Bind; "." is the root.
+	// Target is where it is mounted: a path relative to the root that the server made and no image
+	// has a say in; "." is the root.
 	Target string `json:"target"`
-	// Lower is only read. Upper takes the changes; Work is the kernel's and on
-	// the file system of Upper.
+	// Lower is only read. Upper takes the changes; Work is the kernel's and on the file system of
+	// Upper. Without Upper and Work the overlay is read-only: it serves to give the files of Lower
+	// inodes of the container's own, so that locks, leases and watches on them reach nobody else.
 	Lower string `json:"lower"`
-	Upper string `json:"upper"`
-	Work  string `json:"work"`
-	// ReadOnlyFallback: if the kernel will not put an overlay on Lower, because
-	// of what is mounted in it, bind Lower read-only instead.
+	Upper string `json:"upper,omitempty"`
+	Work  string `json:"work,omitempty"`
+	// ReadOnlyFallback: if the kernel does not put an overlay on Lower, because of what is mounted in
+	// it, bind Lower read-only instead. The container then shares the inodes with the machine.
 	ReadOnlyFallback bool `json:"readOnlyFallback,omitempty"`
+	// Optional: if the overlay cannot be mounted, the container does without. Not with ReadOnlyFallback.
+	Optional bool `json:"optional,omitempty"`
 }
 
 // Mount is a bind mount, or a file system in memory if Source is empty.
@@ -91,6 +86,9 @@ type Mount struct {
 	Source   string `json:"source,omitempty"`
 	Target   string `json:"target"`
 	ReadOnly bool   `json:"readOnly,omitempty"`
+	// Shared: Source is a file that others on the machine use too. It is shown through an overlay on
+	// its directory, so that the container has an inode of its own. ReadOnly must be set.
+	Shared bool `json:"shared,omitempty"`
 	// SizeBytes bounds a file system in memory; 0 leaves it to the kernel.
 	SizeBytes int64 `json:"sizeBytes,omitempty"`
 }

@@ -47,6 +47,9 @@ func stageDir(used []string) (string, error) {
 func (s *stage) path(name string) string { return filepath.Join(s.dir, name) }
 func (s *stage) rootfs() string          { return s.path("rootfs") }
 
+// empty is a directory without entries: an overlay without an upper directory needs two lower ones.
+func (s *stage) empty() string { return s.path("empty") }
+
 // assemble mounts the container's root.
 func (s *stage) assemble(spec *Spec) error {
 	if err := os.Mkdir(s.rootfs(), 0o755); err != nil {
@@ -57,10 +60,8 @@ func (s *stage) assemble(spec *Spec) error {
 			return fmt.Errorf("binding %s: %w", base, err)
 		}
 	}
-	for _, bind := range spec.Rootfs.Binds {
-		if err := bindReadOnly(bind.Source, filepath.Join(s.rootfs(), bind.Target)); err != nil {
-			return err
-		}
+	if err := os.Mkdir(s.empty(), 0o755); err != nil {
+		return err
 	}
 	for i, overlay := range spec.Rootfs.Overlays {
 		if spec.Rootfs.IDMapped {
@@ -96,14 +97,24 @@ func (s *stage) shift(dir string, index int) (string, error) {
 
 func (s *stage) overlay(o Overlay, rootless bool) error {
 	target := filepath.Join(s.rootfs(), o.Target)
-	err := mountOverlay(o, target, rootless)
-	if err == nil || !o.ReadOnlyFallback {
+	err := s.mountOverlay(o, target, rootless)
+	if err == nil || o.Optional {
+		return nil
+	}
+	if !o.ReadOnlyFallback {
 		return err
 	}
 	if bindErr := bindReadOnly(o.Lower, target); bindErr != nil {
 		return errors.Join(err, bindErr)
 	}
 	return nil
+}
+
+func (s *stage) mountOverlay(o Overlay, target string, rootless bool) error {
+	if o.Upper == "" {
+		return mountReadOnlyOverlay(o.Lower, s.empty(), target, rootless)
+	}
+	return mountOverlay(o, target, rootless)
 }
 
 // mountOverlay names the directories by descriptors, so that no character of a
@@ -149,11 +160,12 @@ func bindReadOnly(source, target string) error {
 // usedPaths are those of the machine that must stay reachable.
 func usedPaths(spec *Spec) []string {
 	used := []string{spec.StatePath, spec.Rootfs.Base}
-	for _, bind := range spec.Rootfs.Binds {
-		used = append(used, bind.Source)
-	}
 	for _, overlay := range spec.Rootfs.Overlays {
-		used = append(used, overlay.Lower, overlay.Upper, overlay.Work)
+		for _, dir := range []string{overlay.Lower, overlay.Upper, overlay.Work} {
+			if dir != "" {
+				used = append(used, dir)
+			}
+		}
 	}
 	for _, mount := range spec.Mounts {
 		used = append(used, mount.Source)
