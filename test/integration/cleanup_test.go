@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/test/harness"
 )
 
 // TestNothingIsLeft has pods at work, idle, and with commands that do not want
@@ -48,11 +49,14 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Parallel()
 			n := newTenant(t, startServer(t))
 			mark := n.makeBusy()
-			held := holdingsOf(t, n.server.data)
-			if len(held.pids) < 3 || len(held.nets) < 2 {
+			held, err := harness.HoldingsOf(n.server.data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(held.PIDs) < 3 || len(held.Nets) < 2 {
 				t.Fatalf("a server with two pods and a command holds only %+v", held)
 			}
-			if os.Geteuid() == 0 && len(held.cgroups) == 0 {
+			if os.Geteuid() == 0 && len(held.Cgroups) == 0 {
 				t.Log("pods have no cgroups on this machine")
 			}
 			tt.remove(n)
@@ -60,7 +64,7 @@ func TestNothingIsLeft(t *testing.T) {
 				if pids := marked(t, mark); len(pids) > 0 {
 					return fmt.Errorf("processes %v of a step", pids)
 				}
-				return held.left(t)
+				return held.Left()
 			})
 		})
 	}
@@ -111,7 +115,7 @@ func (n *tenant) deleteAll() {
 	})
 	// A server that is stopped before it has seen that their pool is gone leaves
 	// pods to its next start.
-	eventually(n.T, "no pods", func(context.Context) error { return podsLeft(n.server.data) })
+	eventually(n.T, "no pods", func(context.Context) error { return harness.PodsLeft(n.server.data) })
 }
 
 func (n *tenant) purge() {

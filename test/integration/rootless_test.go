@@ -10,6 +10,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"arl.io/arl/test/harness"
 )
 
 // ordinaryUser is nobody, on most machines; that there is no such user in
@@ -73,8 +75,12 @@ func ordinaryHome(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		for pid := range holdingsOf(t, dir).pids {
-			t.Errorf("process %d is left: %s", pid, commandOf(pid))
+		held, err := harness.HoldingsOf(dir)
+		if err != nil {
+			t.Error(err)
+		}
+		for pid := range held.PIDs {
+			t.Errorf("process %d is left: %s", pid, harness.CommandOf(pid))
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 				t.Error(err)
 			}

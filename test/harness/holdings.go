@@ -1,4 +1,4 @@
-package integration
+package harness
 
 import (
 	"bytes"
@@ -11,33 +11,35 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"testing"
 )
 
-// holdings are what a server and its pods hold of the machine, as it was seen
-// while they were running. Other servers on the machine do not matter.
-type holdings struct {
+// Holdings are what a server and its pods hold of the machine, as seen while they were running. Other
+// servers on the machine do not matter.
+type Holdings struct {
 	dir string
-	// pids are processes, by number and start, so that a later process of the
+	// PIDs are processes, by number and start, so that a later process of the
 	// same number is not taken for one of them.
-	pids map[int]uint64
-	// nets are network namespaces, such as "net:[4026532000]".
-	nets map[string]bool
-	// cgroups are names of directories that hold cgroups of pods, or are one.
-	cgroups map[string]bool
+	PIDs map[int]uint64
+	// Nets are network namespaces, such as "net:[4026532000]".
+	Nets map[string]bool
+	// Cgroups are names of directories that hold cgroups of pods, or are one.
+	Cgroups map[string]bool
 	// last is the latest start, in ticks since boot: what started later is none of these.
 	last uint64
 }
 
-// holdingsOf finds what there is of a server with this directory.
-func holdingsOf(t *testing.T, dir string) holdings {
-	t.Helper()
-	h := holdings{dir: dir, pids: map[int]uint64{}, nets: map[string]bool{}, cgroups: map[string]bool{}}
+// HoldingsOf finds what there is of a server with this directory.
+func HoldingsOf(dir string) (Holdings, error) {
+	h := Holdings{dir: dir, PIDs: map[int]uint64{}, Nets: map[string]bool{}, Cgroups: map[string]bool{}}
 	own, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
-		t.Fatal(err)
+		return h, err
 	}
-	for _, pid := range processes(t) {
+	pids, err := processes()
+	if err != nil {
+		return h, err
+	}
+	for _, pid := range pids {
 		if !belongs(pid, dir) {
 			continue
 		}
@@ -45,14 +47,14 @@ func holdingsOf(t *testing.T, dir string) holdings {
 		if !ok {
 			continue
 		}
-		h.pids[pid] = start
+		h.PIDs[pid] = start
 		h.last = max(h.last, start)
 		if net, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid)); err == nil && net != own {
-			h.nets[net] = true
+			h.Nets[net] = true
 			h.noteCgroups(pid)
 		}
 	}
-	return h
+	return h, nil
 }
 
 // belongs says whether a process was started for a directory, or has its root
@@ -86,7 +88,7 @@ func startOf(pid int) (ticks uint64, ok bool) {
 }
 
 // noteCgroups notes the cgroups of a pod's process that were made for it.
-func (h *holdings) noteCgroups(pid int) {
+func (h *Holdings) noteCgroups(pid int) {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/cgroup", pid))
 	if err != nil {
 		return
@@ -98,38 +100,44 @@ func (h *holdings) noteCgroups(pid int) {
 		}
 		for _, name := range strings.Split(parts[2], "/") {
 			if strings.HasPrefix(name, "arl-") {
-				h.cgroups[name] = true
+				h.Cgroups[name] = true
 			}
 		}
 	}
 }
 
-// left returns an error that names what is still there.
-func (h *holdings) left(t *testing.T) error {
-	t.Helper()
+// Left returns an error that names what is still there.
+func (h *Holdings) Left() error {
 	var errs []error
-	now := holdingsOf(t, h.dir)
-	for pid := range now.pids {
-		errs = append(errs, fmt.Errorf("process %d: %s", pid, commandOf(pid)))
+	now, err := HoldingsOf(h.dir)
+	if err != nil {
+		return err
 	}
-	for pid, start := range h.pids {
+	pids, err := processes()
+	if err != nil {
+		return err
+	}
+	for pid := range now.PIDs {
+		errs = append(errs, fmt.Errorf("process %d: %s", pid, CommandOf(pid)))
+	}
+	for pid, start := range h.PIDs {
 		if got, ok := startOf(pid); ok && got == start {
-			errs = append(errs, fmt.Errorf("process %d from before: %s", pid, commandOf(pid)))
+			errs = append(errs, fmt.Errorf("process %d from before: %s", pid, CommandOf(pid)))
 		}
 	}
-	for _, pid := range processes(t) {
+	for _, pid := range pids {
 		net, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/net", pid))
 		// The kernel may give the number of a namespace that has gone to a new one.
-		if start, ok := startOf(pid); err == nil && ok && h.nets[net] && start <= h.last {
-			errs = append(errs, fmt.Errorf("process %d in the network of a pod: %s", pid, commandOf(pid)))
+		if start, ok := startOf(pid); err == nil && ok && h.Nets[net] && start <= h.last {
+			errs = append(errs, fmt.Errorf("process %d in the network of a pod: %s", pid, CommandOf(pid)))
 		}
 	}
-	errs = append(errs, h.mountsLeft(), h.cgroupsLeft(), podsLeft(h.dir))
+	errs = append(errs, h.mountsLeft(), h.cgroupsLeft(), PodsLeft(h.dir))
 	return errors.Join(errs...)
 }
 
-// podsLeft returns an error that names the pods of a server's directory.
-func podsLeft(dir string) error {
+// PodsLeft returns an error that names the pods of a server's directory.
+func PodsLeft(dir string) error {
 	pods, err := os.ReadDir(filepath.Join(dir, "runtime", "pods"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -141,7 +149,8 @@ func podsLeft(dir string) error {
 	return errors.Join(errs...)
 }
 
-func commandOf(pid int) string {
+// CommandOf returns the command of a process, or why it is not known.
+func CommandOf(pid int) string {
 	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
 	if err != nil {
 		return err.Error()
@@ -150,21 +159,21 @@ func commandOf(pid int) string {
 }
 
 // mountsLeft looks for mounts of the directory, and of namespaces kept by a mount.
-func (h *holdings) mountsLeft() error {
+func (h *Holdings) mountsLeft() error {
 	content, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return err
 	}
 	for line := range strings.Lines(string(content)) {
 		named := func(net string) bool { return strings.Contains(line, net) }
-		if strings.Contains(line, h.dir) || slices.ContainsFunc(slices.Collect(maps.Keys(h.nets)), named) {
+		if strings.Contains(line, h.dir) || slices.ContainsFunc(slices.Collect(maps.Keys(h.Nets)), named) {
 			return fmt.Errorf("mount %s", strings.TrimSpace(line))
 		}
 	}
 	return nil
 }
 
-func (h *holdings) cgroupsLeft() error {
+func (h *Holdings) cgroupsLeft() error {
 	var errs []error
 	err := filepath.WalkDir("/sys/fs/cgroup", func(path string, entry fs.DirEntry, err error) error {
 		switch {
@@ -172,10 +181,21 @@ func (h *holdings) cgroupsLeft() error {
 			return nil // it went while this looked
 		case err != nil:
 			return err
-		case entry.IsDir() && h.cgroups[entry.Name()]:
+		case entry.IsDir() && h.Cgroups[entry.Name()]:
 			errs = append(errs, fmt.Errorf("cgroup %s", path))
 		}
 		return nil
 	})
 	return errors.Join(append(errs, err)...)
+}
+
+// processes are all of the machine.
+func processes() (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
+	for _, entry := range entries {
+		if pid, err := strconv.Atoi(entry.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
 }
