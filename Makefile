@@ -55,6 +55,17 @@ test: tools ## Run the unit tests of all packages, with the race detector.
 test-integration: build ## Run the tests that start real servers and containers.
 	KUBECTL=$$(hack/kubectl.sh) go test -count=1 -timeout 30m $(TESTFLAGS) ./test/integration/...
 
+# The agent that can be hostile is the real one with one file more.
+.PHONY: arl-agent-hostile
+arl-agent-hostile: tools
+	@mkdir -p $(BIN)
+	CGO_ENABLED=0 go build $(AGENT_FLAGS) -overlay <(echo '{"Replace": {"cmd/agent/hostile.go": "test/hostile/falseagent/testdata/hook.go"}}') \
+		-o $(BIN)/arl-agent-hostile ./cmd/agent
+
+.PHONY: hostile
+hostile: build arl-agent-hostile ## Attack a server from its agents, from steps, and as a tenant (HOSTILE_DURATION); needs root.
+	go test -count=1 -timeout 30m $(TESTFLAGS) ./test/hostile
+
 .PHONY: e2e-packages
 e2e-packages:
 	@hack/e2e-packages.sh

@@ -165,6 +165,10 @@ var rules = []rule{
 	{folder: "test/consistency"},
 	{folder: "test/harness/intruder", others: []string{sysLib}},
 	{folder: "test/harness", ours: []string{"pkg/generated"}, others: []string{machineryLib, clientLib}},
+	{folder: "test/hostile"},
+	// What runs in pods, built into the agent.
+	{folder: "test/hostile/falseagent", ours: []string{"pkg/agent/wire"}, others: []string{utilsLib}},
+	{folder: "test/hostile/step", others: []string{sysLib}},
 	{folder: "test/integration"},
 	{folder: "test/robustness", ours: []string{"test/robustness"}, others: []string{sysLib}},
 	{folder: "test/space", ours: []string{"pkg/apis", "pkg/generated"}, others: []string{machineryLib, utilsLib}},
