@@ -27,6 +27,7 @@ func newDoctorCommand() *cobra.Command {
 			report := doctor.Run(cmd.Context(), doctor.Config{
 				Dir:       filepath.Join(o.DataDir, standalone.RuntimeDir),
 				ImagesDir: local.ImagesDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
+				TrashDir:  local.TrashDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
 				AgentPath: o.Runtime.AgentPath,
 			})
 			if _, err := report.WriteTo(cmd.OutOrStdout()); err != nil {

@@ -7,7 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"k8s.io/utils/clock"
@@ -29,8 +32,9 @@ func newPurgeCommand() *cobra.Command {
 		Long: `Remove all containers and images of a standalone server that has stopped.
 
 Containers outlive the server, so that a restart finds them and what runs in
-them. purge ends them and frees what they hold, and removes the images that were
-unpacked for them, unless --keep-images is given. Objects stay as they are; a
+them. purge ends them and frees what they hold, removes what is left of deleted
+ones, and removes the images that were unpacked for them, unless --keep-images
+is given. If something cannot be removed, purge names it and fails. Objects stay as they are; a
 server that is started afterwards fails the sandboxes that were in use, refills
 its pools, and pulls the images again.
 
@@ -63,13 +67,16 @@ func purge(ctx context.Context, o *options.Options, keepImages bool, out io.Writ
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	pods, err := local.New(ctx, local.Config{Dir: filepath.Join(o.DataDir, standalone.RuntimeDir), AgentPath: o.Runtime.AgentPath})
+	pods, err := local.New(ctx, local.Config{Dir: filepath.Join(o.DataDir, standalone.RuntimeDir), AgentPath: o.Runtime.AgentPath, KeepTrash: true})
 	if err != nil {
 		return fmt.Errorf("set up the container runtime: %w", err)
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	p := &purger{found: map[podruntime.Key]podruntime.Pod{}, synced: make(chan struct{}), empty: make(chan struct{})}
+	p := &purger{
+		found: map[podruntime.Key]podruntime.Pod{}, synced: make(chan struct{}), empty: make(chan struct{}),
+		progress: make(chan struct{}, 1), clock: clock.RealClock{},
+	}
 	ended := make(chan struct{})
 	var runErr error
 	go func() {
@@ -85,15 +92,26 @@ func purge(ctx context.Context, o *options.Options, keepImages bool, out io.Writ
 		freed, images, err = pods.RemoveImages(ctx)
 		fmt.Fprintf(out, "%d images removed, %s freed\n", images, image.FormatBytes(freed))
 	}
+	if freed, leftovers, trashErr := pods.EmptyTrash(ctx); leftovers > 0 || trashErr != nil {
+		fmt.Fprintf(out, "%d leftovers of deleted containers and images removed, %s freed\n", leftovers, image.FormatBytes(freed.Bytes))
+		err = errors.Join(err, trashErr)
+	}
 	stop()
 	<-ended
 	return errors.Join(err, runErr)
 }
 
+// purgePatience is how long purge waits for one more container to be gone. It is far above what the
+// removal of a container's files takes.
+const purgePatience = 5 * time.Minute
+
 // purger keeps count of the pods there are.
 type purger struct {
 	synced chan struct{}
 	empty  chan struct{}
+	// progress has an entry after a container is gone.
+	progress chan struct{}
+	clock    clock.Clock
 
 	mu       sync.Mutex
 	isSynced bool
@@ -108,6 +126,10 @@ func (p *purger) PodChanged(event podruntime.Event) {
 	defer p.mu.Unlock()
 	if event.Deleted {
 		delete(p.found, event.Pod.Key)
+		select {
+		case p.progress <- struct{}{}:
+		default:
+		}
 		p.noticeEmptyLocked()
 		return
 	}
@@ -153,12 +175,30 @@ func (p *purger) removeAll(ctx context.Context, pods podruntime.Runtime, ended <
 			return 0, fmt.Errorf("remove %s: %w", pod.Key, err)
 		}
 	}
-	select {
-	case <-p.empty:
-		return len(all), nil
-	case <-ctx.Done():
-		return 0, ctx.Err()
-	case <-ended:
-		return 0, errors.New("the container runtime stopped before its containers were gone")
+	for {
+		select {
+		case <-p.empty:
+			return len(all), nil
+		case <-p.progress:
+		case <-p.clock.After(purgePatience):
+			left := p.left()
+			return len(all) - len(left), fmt.Errorf("containers %s cannot be removed: see the errors above", strings.Join(left, ", "))
+		case <-ctx.Done():
+			return len(all) - len(p.left()), ctx.Err()
+		case <-ended:
+			return len(all) - len(p.left()), errors.New("the container runtime stopped before its containers were gone")
+		}
 	}
+}
+
+// left names the containers that are still there.
+func (p *purger) left() []string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	names := make([]string, 0, len(p.found))
+	for key, pod := range p.found {
+		names = append(names, fmt.Sprintf("%s (%s)", key, pod.UID))
+	}
+	slices.Sort(names)
+	return names
 }

@@ -132,6 +132,11 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	if err != nil {
 		return nil, err
 	}
+	if removes, ok := pods.(leftovers); ok {
+		if err := (serverRegistry{}).CustomRegister(newPodCollector(removes)); err != nil {
+			return nil, fmt.Errorf("set up metrics of pods: %w", err)
+		}
+	}
 	selfClient := selfConfig(config.GenericConfig.LoopbackClientConfig, self)
 	if s.scheduler, err = newScheduler(o, pods, selfClient, clk); err != nil {
 		return nil, err

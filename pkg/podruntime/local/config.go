@@ -61,6 +61,8 @@ type Config struct {
 	Mirrors image.Mirrors
 	// Images say when images that no pod uses are removed; zero means never.
 	Images image.Watermarks
+	// KeepTrash has Run leave what is left of deleted pods and images to EmptyTrash.
+	KeepTrash bool
 	// Observer is shown every pod, for others to see; nil means nobody is.
 	Observer Observer
 	// Clock times deletions that are tried again; nil means the real one.

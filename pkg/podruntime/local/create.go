@@ -69,7 +69,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 		r.mu.Lock()
 		delete(r.pods, spec.Key)
 		r.mu.Unlock()
-		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, errors.Join(err, r.discard(p.pod.UID)))
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, errors.Join(err, r.discard(ctx, p.pod.UID)))
 	}
 	state := p.pod
 	r.mu.Lock()

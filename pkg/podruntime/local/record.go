@@ -1,8 +1,8 @@
 package local
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +12,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"arl.io/arl/pkg/podruntime"
-	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
@@ -90,13 +89,9 @@ func (r *Runtime) load(uid types.UID) (record, error) {
 }
 
 // discard removes a pod's folder: at once by its name, so that what is half
-// removed is never taken for a pod.
-func (r *Runtime) discard(uid types.UID) error {
-	trash := filepath.Join(r.config.Dir, trashName, string(uid))
-	if err := os.Rename(r.podDir(uid), trash); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("removing the pod's folder: %w", err)
-	}
-	if err := image.RemoveAll(trash); err != nil {
+// removed is never taken for a pod. What of it cannot be removed is left to the trash.
+func (r *Runtime) discard(ctx context.Context, uid types.UID) error {
+	if err := r.trash.Discard(ctx, r.podDir(uid), string(uid)); err != nil {
 		return fmt.Errorf("removing the pod's folder: %w", err)
 	}
 	return nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,8 +13,10 @@ import (
 
 	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/filetree"
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
+	"arl.io/arl/pkg/podruntime/local/trash"
 )
 
 // Names below Config.Dir.
@@ -35,6 +36,7 @@ type Runtime struct {
 	config   Config
 	nodeName string
 	images   *image.Store
+	trash    *trash.Bin
 	machine  machine
 	filters  filters
 	// podsDir is the open pods folder. Sockets are named through it, because
@@ -92,10 +94,13 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 }
 
 func (r *Runtime) open(ctx context.Context) (err error) {
-	for _, name := range []string{podsName, trashName, imagesName} {
+	for _, name := range []string{podsName, imagesName} {
 		if err := os.MkdirAll(filepath.Join(r.config.Dir, name), 0o700); err != nil {
 			return err
 		}
+	}
+	if r.trash, err = trash.Open(TrashDir(r.config.Dir), r.config.Clock); err != nil {
+		return err
 	}
 	if r.nodeName, err = os.Hostname(); err != nil {
 		return fmt.Errorf("host name: %w", err)
@@ -110,7 +115,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	r.images, err = image.Open(image.Config{
 		Dir: filepath.Join(r.config.Dir, imagesName), KeepOwners: !r.machine.rootless,
 		Keychain: r.config.Keychain, Transport: r.config.Transport, Mirrors: r.config.Mirrors,
-		Clock: r.config.Clock,
+		Clock: r.config.Clock, Trash: r.trash,
 	})
 	if err != nil {
 		return errors.Join(err, r.machine.close())
@@ -136,7 +141,9 @@ func (r *Runtime) Run(ctx context.Context, handler podruntime.Handler) error {
 	var pods sync.WaitGroup
 	defer r.end(ctx)
 	defer pods.Wait()
-	pods.Go(func() { r.emptyTrash(ctx) })
+	if !r.config.KeepTrash {
+		pods.Go(func() { r.trash.Run(ctx) })
+	}
 	if err := r.adoptAll(ctx, &pods); err != nil {
 		return err
 	}
@@ -223,23 +230,6 @@ func (r *Runtime) Agent(key podruntime.Key, uid types.UID) (*client.Client, erro
 	return p.client, nil
 }
 
-// emptyTrash removes what deletions did not get to remove before Run last ended.
-func (r *Runtime) emptyTrash(ctx context.Context) {
-	dir := filepath.Join(r.config.Dir, trashName)
-	entries, err := os.ReadDir(dir)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		klog.FromContext(ctx).Error(err, "The trash cannot be read")
-	}
-	for _, entry := range entries {
-		if ctx.Err() != nil {
-			return
-		}
-		if err := image.RemoveAll(filepath.Join(dir, entry.Name())); err != nil {
-			klog.FromContext(ctx).Error(err, "What is left of a deleted pod cannot be removed", "uid", entry.Name())
-		}
-	}
-}
-
 // RemoveImages removes all images that no pod uses, and says how many there were
 // and how much disk space they took. Run must have reported its pods.
 func (r *Runtime) RemoveImages(ctx context.Context) (freed int64, count int, err error) {
@@ -249,6 +239,18 @@ func (r *Runtime) RemoveImages(ctx context.Context) (freed int64, count int, err
 	}
 	return freed, count, nil
 }
+
+// EmptyTrash removes what is left of deleted pods and images, and says how many of them there were and
+// what they took. The error names what cannot be removed. It is for a Config with KeepTrash.
+func (r *Runtime) EmptyTrash(ctx context.Context) (freed filetree.Usage, count int, err error) {
+	return r.trash.Empty(ctx)
+}
+
+// Stuck returns what is left of deleted pods and images because it could not be removed.
+func (r *Runtime) Stuck() []trash.Item { return r.trash.Stuck() }
+
+// TrashDir is where a runtime whose directory is dir keeps what it is removing.
+func TrashDir(dir string) string { return filepath.Join(dir, trashName) }
 
 // ImagesDir is where a runtime whose directory is dir keeps images.
 func ImagesDir(dir string) string { return filepath.Join(dir, imagesName) }

@@ -141,7 +141,7 @@ func (r *Runtime) remove(ctx context.Context, p *pod) error {
 	if err := r.endProcess(ctx, p); err != nil {
 		return fmt.Errorf("deleting pod %s: %w", p.pod.Key, err)
 	}
-	if err := r.discard(p.pod.UID); err != nil {
+	if err := r.discard(ctx, p.pod.UID); err != nil {
 		return fmt.Errorf("deleting pod %s: %w", p.pod.Key, err)
 	}
 	return nil

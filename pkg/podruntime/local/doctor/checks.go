@@ -11,9 +11,11 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"arl.io/arl/pkg/podruntime/local/filetree"
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
 	"arl.io/arl/pkg/podruntime/local/seccomp"
+	"arl.io/arl/pkg/podruntime/local/trash"
 )
 
 // minKernel has mount_setattr, and all else that the runtime needs.
@@ -208,6 +210,28 @@ func (d *patient) images(context.Context) Check {
 		c.Detail = fmt.Sprintf("%d take %s in %s", len(stored), image.FormatBytes(total), d.ImagesDir)
 	}
 	c.Detail += fmt.Sprintf("; %d%% of the disk is in use", disk.UsedPercent())
+	return c
+}
+
+// trash says what is left of deleted pods and images.
+func (d *patient) trash(ctx context.Context) Check {
+	c := Check{Level: OK, Name: "trash", Detail: "nothing is left of deleted pods and images"}
+	items, err := trash.List(ctx, d.TrashDir)
+	if err != nil {
+		return Check{Level: Warn, Name: c.Name, Detail: err.Error(), Fix: "run doctor as the user of the server"}
+	}
+	if len(items) == 0 {
+		return c
+	}
+	var total filetree.Usage
+	for _, item := range items {
+		total = total.Add(item.Usage)
+	}
+	c.Level, c.Detail = Warn, fmt.Sprintf("%d leftovers of deleted pods and images take %s in %s", len(items), image.FormatBytes(total.Bytes), d.TrashDir)
+	if total.Partial {
+		c.Detail += " or more"
+	}
+	c.Fix = "a server removes them when it runs, and its log names what cannot be removed; without a server, arl-apiserver purge does"
 	return c
 }
 

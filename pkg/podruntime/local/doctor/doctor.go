@@ -80,6 +80,8 @@ type Config struct {
 	Dir string
 	// ImagesDir is where it would keep images.
 	ImagesDir string
+	// TrashDir is where it would keep what it is removing.
+	TrashDir string
 	// AgentPath is the agent's binary.
 	AgentPath string
 }
@@ -90,7 +92,7 @@ func Run(ctx context.Context, config Config) Report {
 	d.existing = existingParent(config.Dir)
 	var report Report
 	for _, check := range []func(context.Context) Check{
-		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.agent,
+		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.trash, d.agent,
 	} {
 		report.Checks = append(report.Checks, check(ctx))
 	}

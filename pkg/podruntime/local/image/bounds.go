@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,16 +21,41 @@ const copyBytes = 4 << 20
 // distribution has less than a tenth of it.
 const maxNameBytes = 128 << 20
 
+// ErrNoSpace says that the disk has no room for the image beside its reserve.
+var ErrNoSpace = errors.New("the disk has no room for the image: free some space")
+
+// checkSpaceEvery is after how many entries the disk is looked at.
+const checkSpaceEvery = 256
+
 // bounds are what is left of an image's allowance.
 type bounds struct {
 	bytes   int64
 	entries int
 	// names is how many bytes of names were used so far.
 	names int
+	// free returns what the disk has left beside its reserve; nil means enough.
+	free func() (int64, error)
+}
+
+// space returns ErrNoSpace if only the reserve of the disk is left.
+func (b *bounds) space() error {
+	if b.free == nil {
+		return nil
+	}
+	free, err := b.free()
+	if err == nil && free <= 0 {
+		err = ErrNoSpace
+	}
+	return err
 }
 
 // entry takes one file, or directory, of that name from the allowance.
 func (b *bounds) entry(name string) error {
+	if b.entries%checkSpaceEvery == 0 {
+		if err := b.space(); err != nil {
+			return err
+		}
+	}
 	if b.entries--; b.entries < 0 {
 		return fmt.Errorf("%w: too many files", ErrTooLarge)
 	}
@@ -51,7 +75,7 @@ func (b *bounds) copy(ctx context.Context, w io.Writer, r io.Reader) error {
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
-		if err := errors.Join(err, context.Cause(ctx)); err != nil {
+		if err := errors.Join(err, context.Cause(ctx), b.space()); err != nil {
 			return err
 		}
 	}
@@ -73,21 +97,4 @@ func publish(from, to string) error {
 		return fmt.Errorf("publishing: %w", err)
 	}
 	return nil
-}
-
-// RemoveAll removes a tree like os.RemoveAll, and also one with directories
-// that their owner may not write to, which stop a user who is not root.
-func RemoveAll(dir string) error {
-	err := os.RemoveAll(dir)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	// Only directories are opened up, and a link is never followed.
-	walkErr := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() {
-			return os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return errors.Join(walkErr, os.RemoveAll(dir))
 }

@@ -144,7 +144,7 @@ func (s *Store) removeUnused(ctx context.Context, bytes int64, since time.Time) 
 			errs = append(errs, err)
 			continue
 		}
-		removed, err := s.remove(image.Digest)
+		removed, err := s.remove(ctx, image.Digest)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("remove image %s: %w", image.Digest, err))
 			continue

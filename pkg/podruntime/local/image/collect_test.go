@@ -155,7 +155,7 @@ func TestRemovalAndUseAreOneAfterTheOther(t *testing.T) {
 	defer cancel()
 	go func() {
 		for ctx.Err() == nil {
-			if _, err := c.store.remove(digest); err != nil {
+			if _, err := c.store.remove(t.Context(), digest); err != nil {
 				done <- err
 				return
 			}

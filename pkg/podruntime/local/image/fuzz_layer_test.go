@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -21,6 +22,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"github.com/klauspost/compress/zstd"
+
+	"arl.io/arl/pkg/podruntime/local/filetree"
 )
 
 // Bounds of the images that are fuzzed.
@@ -149,7 +152,7 @@ func (y yard) check(t *testing.T, unpackErr error) {
 	if files > fuzzEntries || size > fuzzBytes {
 		t.Errorf("%d files with %d bytes", files, size)
 	}
-	if err := RemoveAll(y.rootfs); err != nil {
+	if err := filetree.Remove(context.Background(), y.rootfs); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -38,7 +38,7 @@ func (s *Store) open(ctx context.Context, ref Reference, scratch string) (v1.Ima
 	case OCILayout:
 		return openLayout(ref.Path, ref.Tag)
 	case OCIArchive:
-		bounds := bounds{bytes: s.config.MaxBytes, entries: s.config.MaxEntries}
+		bounds := bounds{bytes: s.config.MaxBytes, entries: s.config.MaxEntries, free: s.free}
 		if err := extractArchive(ctx, ref.Path, scratch, &bounds); err != nil {
 			return nil, fmt.Errorf("reading the archive: %w", err)
 		}

@@ -17,7 +17,10 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
+
+	"arl.io/arl/pkg/podruntime/local/trash"
 )
 
 // Defaults of a Config.
@@ -36,6 +39,7 @@ const (
 const (
 	tmpName   = "tmp"
 	refsName  = "refs"
+	trashName = "trash"
 	rootName  = "rootfs"
 	indexName = "image.json"
 )
@@ -68,6 +72,11 @@ type Config struct {
 	// MaxBytes and MaxEntries bound an unpacked image; 0 means the default.
 	MaxBytes   int64
 	MaxEntries int
+	// ReserveBytes are kept free on the disk: a pull that would take them fails.
+	ReserveBytes int64
+	// Trash removes what is not needed any more, on the same file system; nil means one in Dir, which
+	// nobody runs.
+	Trash *trash.Bin
 	// Clock says when images are used; nil means the real one.
 	Clock clock.WithTicker
 }
@@ -130,8 +139,18 @@ func Open(config Config) (*Store, error) {
 	if config.MaxEntries == 0 {
 		config.MaxEntries = DefaultMaxEntries
 	}
-	if err := RemoveAll(filepath.Join(config.Dir, tmpName)); err != nil {
-		return nil, fmt.Errorf("image store: %w", err)
+	if config.Trash == nil {
+		bin, err := trash.Open(filepath.Join(config.Dir, trashName), config.Clock)
+		if err != nil {
+			return nil, fmt.Errorf("image store: %w", err)
+		}
+		config.Trash = bin
+	}
+	tmp := filepath.Join(config.Dir, tmpName)
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if _, err := config.Trash.Put(tmp, "unfinished-pulls"); err != nil {
+			return nil, fmt.Errorf("image store: %w", err)
+		}
 	}
 	for _, name := range []string{tmpName, refsName} {
 		if err := os.MkdirAll(filepath.Join(config.Dir, name), 0o700); err != nil {
@@ -244,7 +263,7 @@ func (s *Store) fetch(ctx context.Context, ref Reference) (_ Image, err error) {
 	if err != nil {
 		return Image{}, fmt.Errorf("making room: %w", err)
 	}
-	defer RemoveAll(scratch) // what stays is removed by the next Open
+	defer s.discard(scratch)
 	source, err := s.open(ctx, ref, scratch)
 	if err != nil {
 		return Image{}, err
@@ -284,8 +303,8 @@ func (s *Store) unpack(ctx context.Context, source v1.Image, digest v1.Hash, der
 	if err != nil {
 		return Image{}, fmt.Errorf("making room: %w", err)
 	}
-	defer RemoveAll(next) // nothing is there after the rename
-	bounds := bounds{bytes: s.config.MaxBytes, entries: s.config.MaxEntries}
+	defer s.discard(next) // nothing is there after the rename
+	bounds := bounds{bytes: s.config.MaxBytes, entries: s.config.MaxEntries, free: s.free}
 	if err := unpack(ctx, source, filepath.Join(next, rootName), unpackOptions{bounds: bounds, keepOwners: s.config.KeepOwners, derived: derived}); err != nil {
 		return Image{}, err
 	}
@@ -304,6 +323,19 @@ func (s *Store) unpack(ctx context.Context, source v1.Image, digest v1.Hash, der
 	default:
 	}
 	return s.load(digest)
+}
+
+// free returns what the disk has left beside its reserve.
+func (s *Store) free() (int64, error) {
+	disk, err := DiskOf(s.config.Dir)
+	return int64(disk.Free) - s.config.ReserveBytes, err
+}
+
+// discard removes what a pull leaves. What stays is removed after the next Open.
+func (s *Store) discard(dir string) {
+	if err := s.config.Trash.Discard(s.ctx, dir, filepath.Base(dir)); err != nil {
+		klog.FromContext(s.ctx).Error(err, "What a pull has left cannot be removed")
+	}
 }
 
 func (s *Store) dir(digest v1.Hash) string {

@@ -3,6 +3,7 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +20,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
+
+	"arl.io/arl/pkg/podruntime/local/filetree"
 )
 
 // item is an entry of a layer. Type 0 is a file with text.
@@ -209,9 +212,9 @@ func TestUnpack(t *testing.T) {
 			if err := unpack(t.Context(), imageOf(t, layers...), root, roomy()); err != nil {
 				t.Fatal(err)
 			}
-			// Of a directory that nobody may write to, os.RemoveAll is not capable.
+			// os.RemoveAll does not remove a directory that nobody may write to.
 			t.Cleanup(func() {
-				if err := RemoveAll(root); err != nil {
+				if err := filetree.Remove(context.Background(), root); err != nil {
 					t.Error(err)
 				}
 			})
@@ -330,5 +333,17 @@ func TestUnpackChecksDigests(t *testing.T) {
 	err := unpack(t.Context(), image, filepath.Join(t.TempDir(), "rootfs"), roomy())
 	if err == nil || !strings.Contains(err.Error(), "digest") {
 		t.Errorf("got %v, want an error about the digest", err)
+	}
+}
+
+// TestUnpackLeavesReserve: an image that would take the last of the disk is not unpacked.
+func TestUnpackLeavesReserve(t *testing.T) {
+	image := imageOf(t, layerOf(t, file("a", strings.Repeat("x", 1000))))
+	options := unpackOptions{bounds: bounds{bytes: 1 << 20, entries: 2 * checkSpaceEvery}}
+	left := int64(1)
+	options.bounds.free = func() (int64, error) { left--; return left, nil }
+	err := unpack(t.Context(), image, filepath.Join(t.TempDir(), "rootfs"), options)
+	if !errors.Is(err, ErrNoSpace) {
+		t.Errorf("unpack = %v, want %v", err, ErrNoSpace)
 	}
 }

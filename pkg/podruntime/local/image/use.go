@@ -2,8 +2,6 @@ package image
 
 import (
 	"context"
-	"errors"
-	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -79,7 +77,7 @@ func (s *Store) touch(digest v1.Hash) {
 }
 
 // remove removes an image that nothing uses. It returns false if something does.
-func (s *Store) remove(digest v1.Hash) (bool, error) {
+func (s *Store) remove(ctx context.Context, digest v1.Hash) (bool, error) {
 	key := digest.String()
 	s.mu.Lock()
 	if s.closed || s.pinned > 0 || s.used[key] > 0 || s.removing[key] != nil || s.flights[digestKey(digest)] != nil {
@@ -90,19 +88,16 @@ func (s *Store) remove(digest v1.Hash) (bool, error) {
 	s.removing[key] = done
 	s.mu.Unlock()
 	// By its name at once, so that what is half removed is never taken for an image.
-	trash := filepath.Join(s.config.Dir, tmpName, "remove-"+digest.Hex)
-	err := os.Rename(s.dir(digest), trash)
+	name, err := s.config.Trash.Put(s.dir(digest), "image-"+digest.Hex)
 	s.mu.Lock()
 	delete(s.removing, key)
 	close(done)
 	s.mu.Unlock()
-	if errors.Is(err, fs.ErrNotExist) {
-		return true, nil
-	}
 	if err != nil {
 		return false, err
 	}
-	return true, RemoveAll(trash)
+	s.config.Trash.Remove(ctx, name)
+	return true, nil
 }
 
 // digestKey is the key of the flight that unpacks an image.
