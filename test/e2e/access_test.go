@@ -35,10 +35,12 @@ func TestRoles(t *testing.T) {
 	namespace := newNamespace(t, admin, "roles")
 	elsewhere := newNamespace(t, admin, "elsewhere")
 	for _, test := range []struct {
-		role  string
-		write bool
+		role string
+		// write says whether the role changes objects, pools whether pools are among them.
+		write, pools bool
 	}{
-		{"arl-view", false}, {"view", false}, {"arl-edit", true}, {"edit", true}, {"arl-admin", true}, {"admin", true},
+		{"arl-view", false, false}, {"view", false, false}, {"arl-user", true, false},
+		{"arl-edit", true, true}, {"edit", true, true}, {"arl-admin", true, true}, {"admin", true, true},
 	} {
 		t.Run(test.role, func(t *testing.T) {
 			user := "has-" + test.role
@@ -53,12 +55,13 @@ func TestRoles(t *testing.T) {
 					wantReview(t, client, elsewhere, verb, kind, false)
 				}
 				for _, verb := range writing {
-					wantReview(t, client, namespace, verb, kind, test.write)
+					wantReview(t, client, namespace, verb, kind, test.write && (test.pools || kind != "warmpools"))
 					wantReview(t, client, elsewhere, verb, kind, false)
 				}
 			}
 			wantReview(t, client, namespace, "get", "warmpools/scale", true)
-			wantReview(t, client, namespace, "update", "warmpools/scale", test.write)
+			wantReview(t, client, namespace, "update", "warmpools/scale", test.pools)
+			wantReview(t, client, namespace, "use", "warmpools", test.pools)
 			// The status is the server's to write.
 			wantReview(t, client, namespace, "update", "sandboxes/status", false)
 

@@ -2,9 +2,11 @@ package manifests
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/spf13/pflag"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -228,5 +230,36 @@ func TestNetworkPoliciesSelectThePods(t *testing.T) {
 	own := decoded[*networkingv1.NetworkPolicy](t, kustomize(t, kustomizeDir), "NetworkPolicy/arl-apiserver").Spec
 	if !matches(&own.PodSelector, set.Spec.Template.Labels) || own.Ingress[0].Ports[0].Port.String() != container.Ports[0].Name {
 		t.Errorf("the server's own: %+v", own)
+	}
+}
+
+// TestPolicyReservesWhatPodsAreKnownBy: each label and annotation that the server puts on a pod is
+// reserved for it, under the name that its ServiceAccount has.
+func TestPolicyReservesWhatPodsAreKnownBy(t *testing.T) {
+	all := kustomize(t, kustomizeDir)
+	policy := decoded[*admissionregistrationv1.ValidatingAdmissionPolicy](t, all, "ValidatingAdmissionPolicy/arl-pool-pods").Spec
+	set, _ := server(t, all)
+	user := "'system:serviceaccount:" + set.Namespace + ":" + set.Spec.Template.Spec.ServiceAccountName + "'"
+	if got := policy.MatchConditions[0].Expression; !strings.HasSuffix(got, "!= "+user) {
+		t.Errorf("the policy holds where %s, the server is %s", got, user)
+	}
+	built := poolPod(t)
+	labels := []string{podruntime.LabelSandbox} // of pods in use
+	for key := range built.Labels {
+		labels = append(labels, key)
+	}
+	for _, label := range labels {
+		if strings.HasPrefix(label, v1alpha1.GroupName+"/") && !strings.Contains(policy.Validations[0].Expression, "'"+label+"'") {
+			t.Errorf("the label %s is not reserved", label)
+		}
+	}
+	for annotation := range built.Annotations {
+		if strings.HasPrefix(annotation, v1alpha1.GroupName+"/") && !strings.Contains(policy.Validations[1].Expression, "'"+annotation+"'") {
+			t.Errorf("the annotation %s is not reserved", annotation)
+		}
+	}
+	binding := decoded[*admissionregistrationv1.ValidatingAdmissionPolicyBinding](t, all, "ValidatingAdmissionPolicyBinding/arl-pool-pods").Spec
+	if binding.PolicyName != "arl-pool-pods" || binding.MatchResources != nil {
+		t.Errorf("the binding is %+v", binding)
 	}
 }

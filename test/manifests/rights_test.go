@@ -78,10 +78,14 @@ func TestServerWritesNothingElse(t *testing.T) {
 func TestRolesCoverWhatIsServed(t *testing.T) {
 	all := kustomize(t, kustomizeDir)
 	rights := map[string]map[string]bool{}
-	for _, name := range []string{"view", "edit", "admin"} {
+	for _, name := range []string{"view", "user", "edit", "admin"} {
 		role := decoded[*rbacv1.ClusterRole](t, all, "ClusterRole/arl-"+name)
-		if role.Labels["rbac.authorization.k8s.io/aggregate-to-"+name] != "true" {
-			t.Errorf("%s is not part of the cluster's role %s", role.Name, name)
+		var want []string // arl-user is part of no role of the cluster: edit and admin may do all that it may
+		if name != "user" {
+			want = []string{"rbac.authorization.k8s.io/aggregate-to-" + name}
+		}
+		if diff := cmp.Diff(want, aggregates(role)); diff != "" {
+			t.Errorf("%s is part of the cluster's roles (-want +got):\n%s", role.Name, diff)
 		}
 		rights[name] = map[string]bool{}
 		each(role, func(resource, verb string, _ []string) { rights[name][verb+" "+resource] = true })
@@ -93,7 +97,9 @@ func TestRolesCoverWhatIsServed(t *testing.T) {
 			// Whoever may only look may not go into a sandbox, which begins with a get.
 			looks := reads && !slices.Contains(resource.Verbs, "create") || !strings.Contains(resource.Name, "/") && reads
 			works := reads || !strings.HasSuffix(resource.Name, "/status")
-			for name, want := range map[string]bool{"view": looks, "edit": works, "admin": works} {
+			// arl-user changes everything but pools.
+			uses := works && (reads || !strings.HasPrefix(resource.Name, "warmpools"))
+			for name, want := range map[string]bool{"view": looks, "user": uses, "edit": works, "admin": works} {
 				if rights[name][right] != want {
 					t.Errorf("arl-%s: %q is %t, want %t", name, right, !want, want)
 				}
@@ -102,10 +108,27 @@ func TestRolesCoverWhatIsServed(t *testing.T) {
 		}
 	}
 	for name, left := range rights {
+		// The one verb that no request has: see package tenancy.
+		if use, want := "use arl.io/warmpools", name == "edit" || name == "admin"; left[use] != want {
+			t.Errorf("arl-%s: %q is %t, want %t", name, use, left[use], want)
+		} else {
+			delete(left, use)
+		}
 		for right := range left {
 			t.Errorf("arl-%s: %q is about nothing that is served", name, right)
 		}
 	}
+}
+
+// aggregates returns the labels by which a role is part of others.
+func aggregates(role *rbacv1.ClusterRole) []string {
+	var found []string
+	for label := range role.Labels {
+		if strings.Contains(label, "aggregate-to") {
+			found = append(found, label)
+		}
+	}
+	return found
 }
 
 // served are the resources of arl.io, as the server tells clients.

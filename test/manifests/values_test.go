@@ -80,6 +80,9 @@ var effects = map[string]effect{
 	"poolEgress.extra": {`{poolNamespaces: [a], poolEgress: {extra: [{to: [{podSelector: {}}]}]}}`, map[string]any{
 		"NetworkPolicy/a/arl-pools-egress spec.egress.2.to.0.podSelector": map[string]any{},
 	}},
+	"podPolicy.enabled": {`podPolicy: {enabled: false}`, map[string]any{
+		"ValidatingAdmissionPolicy/arl-pool-pods": nil, "ValidatingAdmissionPolicyBinding/arl-pool-pods": nil,
+	}},
 	"networkPolicy.enabled": {`networkPolicy: {enabled: false}`, map[string]any{"NetworkPolicy/arl-apiserver": nil}},
 
 	"agent.reach": {`agent: {reach: direct}`, map[string]any{
