@@ -1,14 +1,18 @@
 package apiserver
 
 import (
+	"context"
 	"net/http"
 
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/endpoints/openapi"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 	"k8s.io/apiserver/pkg/server/healthz"
 	"k8s.io/kube-openapi/pkg/validation/spec"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/apiserver/tenancy"
 	generatedopenapi "arl.io/arl/pkg/generated/openapi"
 	"arl.io/arl/pkg/registry/core"
 	"arl.io/arl/pkg/registry/sandbox"
@@ -39,6 +43,11 @@ type Extra struct {
 	ReadyChecks []healthz.HealthChecker
 	// Clock is what ages in tables are reckoned with. The real clock if nil.
 	Clock clock.PassiveClock
+	// NamespaceLabels returns the labels of a namespace, or none if it does not exist. Without it, and
+	// without Core, no namespace has labels: see package tenancy.
+	NamespaceLabels func(ctx context.Context, namespace string) (map[string]string, error)
+	// PodWarnings says what a namespace with these labels has against the pods of a pool. Optional.
+	PodWarnings func(namespace map[string]string, pool *v1alpha1.WarmPool) []string
 	// Core has a part of Kubernetes' own API served, too. It is nil in a cluster,
 	// which serves that itself.
 	Core *Core
@@ -71,6 +80,9 @@ type CompletedConfig struct {
 type completedConfig struct {
 	generic genericapiserver.CompletedConfig
 	extra   Extra
+	// gate is in front of chain, which was the admission of the config.
+	gate  *tenancy.Gate
+	chain admission.Interface
 }
 
 // Complete derives whatever is not set. The config must not be changed after it.
@@ -85,5 +97,7 @@ func (c *Config) Complete() CompletedConfig {
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
 		return chain(withStatuses(handler, Codecs), config)
 	}
-	return CompletedConfig{&completedConfig{generic: c.GenericConfig.Complete(), extra: c.Extra}}
+	gate, admits := &tenancy.Gate{}, c.GenericConfig.AdmissionControl
+	c.GenericConfig.AdmissionControl = gate
+	return CompletedConfig{&completedConfig{generic: c.GenericConfig.Complete(), extra: c.Extra, gate: gate, chain: admits}}
 }

@@ -10,15 +10,18 @@
 package apiserver
 
 import (
+	"context"
 	"errors"
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apiserver/pkg/endpoints/request"
 	"k8s.io/apiserver/pkg/registry/rest"
 	genericapiserver "k8s.io/apiserver/pkg/server"
 
 	"arl.io/arl/pkg/apis/arl"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/apiserver/tenancy"
 	"arl.io/arl/pkg/registry/kind"
 	"arl.io/arl/pkg/registry/sandbox"
 	"arl.io/arl/pkg/registry/task"
@@ -41,7 +44,7 @@ func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
 			return nil, err
 		}
 	}
-	resources, err := c.extra.resources(cfg)
+	resources, err := c.resources(cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +69,7 @@ func (c CompletedConfig) New() (*genericapiserver.GenericAPIServer, error) {
 
 // resources maps every resource and subresource of v1alpha1 to what serves it.
 // If one cannot be had, none is left open.
-func (e Extra) resources(cfg kind.Config) (_ map[string]rest.Storage, err error) {
+func (c *completedConfig) resources(cfg kind.Config) (_ map[string]rest.Storage, err error) {
 	resources := map[string]rest.Storage{}
 	defer func() {
 		if err != nil {
@@ -75,14 +78,14 @@ func (e Extra) resources(cfg kind.Config) (_ map[string]rest.Storage, err error)
 			}
 		}
 	}()
-	pools, err := warmpool.NewStorage(cfg, e.Keeper)
+	pools, err := warmpool.NewStorage(cfg, c.extra.Keeper)
 	if err != nil {
 		return nil, err
 	}
 	resources["warmpools"] = pools.WarmPool
 	resources["warmpools/status"] = pools.Status
 	resources["warmpools/scale"] = pools.Scale
-	sandboxes, err := sandbox.NewStorage(cfg, e.Allocator)
+	sandboxes, err := sandbox.NewStorage(cfg, c.extra.Allocator)
 	if err != nil {
 		return nil, err
 	}
@@ -94,5 +97,28 @@ func (e Extra) resources(cfg kind.Config) (_ map[string]rest.Storage, err error)
 	}
 	resources["tasks"] = tasks.Task
 	resources["tasks/status"] = tasks.Status
+	c.guard(sandboxes.Sandbox)
 	return resources, nil
+}
+
+// guard completes the part of admission that is about tenants.
+func (c *completedConfig) guard(sandboxes rest.Getter) {
+	config := tenancy.Config{
+		Chain: c.chain, Authorizer: c.generic.Authorization.Authorizer, NamespaceLabels: c.extra.NamespaceLabels, PodWarnings: c.extra.PodWarnings,
+		Sandbox: func(ctx context.Context, namespace, name string) (*arl.Sandbox, error) {
+			obj, err := sandboxes.Get(request.WithNamespace(ctx, namespace), name, &metav1.GetOptions{})
+			if err != nil {
+				return nil, err
+			}
+			sandbox, ok := obj.(*arl.Sandbox)
+			if !ok {
+				return nil, fmt.Errorf("%T is no sandbox", obj)
+			}
+			return sandbox, nil
+		},
+	}
+	if config.NamespaceLabels == nil && c.extra.Core != nil {
+		config.NamespaceLabels = c.extra.Core.Namespaces.Labels
+	}
+	c.gate.Configure(config)
 }

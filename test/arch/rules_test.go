@@ -70,8 +70,12 @@ var rules = []rule{
 	// Kubernetes' own kinds, of a standalone server. They know nothing of ours but how tables are printed.
 	{folder: "pkg/registry/core", ours: []string{"pkg/registry/core", "pkg/registry/kind"}, notStd: []string{"os"},
 		others: []string{machineryLib, coreLib, serverLib, utilsLib}},
-	{folder: "pkg/apiserver", ours: []string{"pkg/apis", "pkg/apiserver", "pkg/registry", "pkg/generated/openapi"}, notStd: []string{"os"},
+	{folder: "pkg/apiserver", ours: []string{"pkg/apis", "pkg/apiserver", "pkg/registry", "pkg/generated/openapi", "pkg/oneshot"}, notStd: []string{"os"},
 		others: []string{machineryLib, coreLib, serverLib, componentLib, openapiLib, utilsLib}},
+
+	// The sandbox of a task, for the scheduler and for admission.
+	{folder: "pkg/oneshot", ours: []string{"pkg/apis/arl/v1alpha1"}, std: append([]string{"crypto/sha256"}, pure...),
+		others: []string{machineryLib, utilsLib}},
 
 	// The scheduler.
 	{folder: "pkg/scheduler/plan", ours: []string{"pkg/apis/arl/v1alpha1"}, std: pure},
@@ -82,7 +86,7 @@ var rules = []rule{
 		others: []string{machineryLib, coreLib, clientLib + "/testing", utilsLib, "github.com/google/uuid"}},
 	{folder: "pkg/scheduler", notStd: []string{"os", "syscall"},
 		ours: []string{
-			"pkg/scheduler", "pkg/apis/arl/v1alpha1", "pkg/generated", "=pkg/podruntime", "pkg/agent/client", "pkg/agent/wire",
+			"pkg/scheduler", "pkg/apis/arl/v1alpha1", "pkg/generated", "=pkg/podruntime", "pkg/agent/client", "pkg/agent/wire", "pkg/oneshot",
 		},
 		others: []string{
 			machineryLib, clientLib + "/tools/cache", clientLib + "/util/workqueue", klogLib, utilsLib, syncLib, "github.com/google/btree",
@@ -136,9 +140,9 @@ var rules = []rule{
 	{folder: "cmd/apiserver/app/aggregated",
 		ours: []string{
 			"cmd/apiserver/app/listener", "cmd/apiserver/app/modes", "cmd/apiserver/app/options", "cmd/apiserver/app/pki", "pkg/apis",
-			"=pkg/apiserver", "pkg/podruntime",
+			"=pkg/apiserver", "pkg/apiserver/tenancy", "pkg/podruntime",
 		},
-		others: []string{coreLib, machineryLib, serverLib, clientLib, componentLib, klogLib, utilsLib}},
+		others: []string{coreLib, machineryLib, serverLib, clientLib, componentLib, klogLib, utilsLib, "k8s.io/pod-security-admission"}},
 	{folder: "cmd/apiserver/app",
 		ours: []string{
 			"cmd/apiserver/app", "pkg/apis", "pkg/apiserver", "pkg/generated", "pkg/podruntime", "pkg/registry", "pkg/scheduler", "pkg/storage",

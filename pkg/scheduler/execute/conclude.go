@@ -174,13 +174,16 @@ func (e *Executor) learn(t *entry, stored *v1alpha1.Task) {
 func (e *Executor) note(ctx context.Context, uid types.UID) error {
 	e.mu.Lock()
 	t, ok := e.tasks[uid]
-	if !ok || t.stage != pending || t.task.Status.ObservedGeneration != 0 {
+	if !ok || t.stage != pending || t.task.Status.ObservedGeneration != 0 && t.blocked == "" {
 		e.mu.Unlock()
 		return nil
 	}
 	changed := *t.task
 	reason, message := waitingFor(t)
 	e.mu.Unlock()
+	if changed.Status.ObservedGeneration != 0 && changed.Status.Message == message {
+		return nil
+	}
 
 	changed.Status = *changed.Status.DeepCopy()
 	status := &changed.Status
@@ -207,6 +210,8 @@ func (e *Executor) note(ctx context.Context, uid types.UID) error {
 func waitingFor(t *entry) (reason, message string) {
 	sandbox := t.box.sandbox
 	switch {
+	case sandbox == nil && t.blocked != "":
+		return v1alpha1.TaskReasonWaitingForSandbox, clip(t.blocked, maxMessage)
 	case sandbox == nil:
 		return v1alpha1.TaskReasonWaitingForSandbox, fmt.Sprintf("there is no sandbox %q yet", t.box.key.Name)
 	case sandbox.Status.Phase == v1alpha1.SandboxReady:

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/oneshot"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler/plan"
 )
@@ -40,7 +41,7 @@ func (e *Executor) pumpLocked() {
 			continue
 		}
 		t, _ := b.pending.DeleteMin()
-		if t.task.Spec.PoolRef != "" && ownerTask(b.sandbox) != t.uid {
+		if t.task.Spec.PoolRef != "" && oneshot.Owner(b.sandbox) != t.uid {
 			e.settleLocked(t, foreignVerdict(t))
 		} else {
 			e.startLocked(t)
@@ -186,7 +187,7 @@ func (e *Executor) leaveLocked(t *entry) {
 func (e *Executor) afterLocked(b *box) {
 	if b.sandbox != nil {
 		b.lastEnd = e.config.Clock.Now()
-		if ownerTask(b.sandbox) != "" {
+		if oneshot.Owner(b.sandbox) != "" {
 			e.cleanups.Add(b.key)
 		}
 	}

@@ -259,6 +259,10 @@ type entry struct {
 	restored bool
 	// notBefore is when the attempt may be made, after one that failed.
 	notBefore time.Time
+	// refusals counts the creates of its sandbox that a quota refused; blocked says why the last was, for
+	// the status.
+	refusals int
+	blocked  string
 	// gone says that the task was deleted; finished, that the cache shows its end.
 	gone, finished bool
 	// verdict is set while settling.

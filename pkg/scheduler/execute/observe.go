@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/oneshot"
 	"arl.io/arl/pkg/scheduler/plan"
 )
 
@@ -14,6 +15,7 @@ const (
 	timeNote    = "note"
 	timeGrace   = "grace"
 	timeRetry   = "retry"
+	timeQuota   = "quota"
 	timeExpiry  = "expiry"
 	timeRunning = "running"
 	timeSteps   = "steps"
@@ -79,7 +81,7 @@ func (e *Executor) admitLocked(task *v1alpha1.Task) {
 
 // queueLocked puts a task in the queue of the sandbox of its next attempt.
 func (e *Executor) queueLocked(t *entry) {
-	t.stage = pending
+	t.stage, t.refusals, t.blocked = pending, 0, ""
 	t.box = e.boxLocked(boxKey(t.task, t.attempt))
 	t.box.pending.ReplaceOrInsert(t)
 	if t.box.active() == 1 {
@@ -223,7 +225,7 @@ func (e *Executor) SetSandbox(sandbox *v1alpha1.Sandbox) {
 		})
 	}
 	b.sandbox = sandbox
-	if ownerTask(sandbox) != "" {
+	if oneshot.Owner(sandbox) != "" {
 		e.cleanups.Add(b.key)
 	}
 	e.dispatchLocked(b)

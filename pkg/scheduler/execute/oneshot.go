@@ -2,70 +2,27 @@ package execute
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
+	"strings"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
-)
-
-// LabelTask is the label of a sandbox that was made for one task: the task's
-// name, shortened if need be. A sandbox that carries it and is controlled by a
-// Task is deleted once that task has ended or is gone.
-const LabelTask = "arl.io/task"
-
-const (
-	taskKind = "Task"
-	// maxOneShotPrefix leaves room for the hash in the 63 characters of a name.
-	maxOneShotPrefix = 48
-	maxLabel         = 63
+	"arl.io/arl/pkg/oneshot"
+	"arl.io/arl/pkg/scheduler/plan"
 )
 
 // boxKey names the sandbox in which an attempt at a task is made.
 func boxKey(task *v1alpha1.Task, attempt int32) types.NamespacedName {
 	name := task.Spec.SandboxRef
 	if task.Spec.PoolRef != "" {
-		name = oneShotName(task, attempt)
+		name = oneshot.Name(task, attempt)
 	}
 	return types.NamespacedName{Namespace: task.Namespace, Name: name}
-}
-
-// oneShotName is the same whenever it is asked for, so that a restarted server
-// finds the sandbox that the one before it made.
-func oneShotName(task *v1alpha1.Task, attempt int32) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s/%d", task.UID, attempt))
-	return shorten(task.Name, maxOneShotPrefix) + "-" + hex.EncodeToString(sum[:5])
-}
-
-// shorten cuts a name to at most so many characters; names end with a letter or digit.
-func shorten(name string, limit int) string {
-	if len(name) <= limit {
-		return name
-	}
-	name = name[:limit]
-	for name != "" && (name[len(name)-1] == '-' || name[len(name)-1] == '.') {
-		name = name[:len(name)-1]
-	}
-	return name
-}
-
-// ownerTask returns the UID of the task that a one-shot sandbox was made for,
-// or "" for any other sandbox.
-func ownerTask(sandbox *v1alpha1.Sandbox) types.UID {
-	if _, ok := sandbox.Labels[LabelTask]; !ok {
-		return ""
-	}
-	owner := metav1.GetControllerOf(sandbox)
-	if owner == nil || owner.Kind != taskKind || owner.APIVersion != v1alpha1.SchemeGroupVersion.String() {
-		return ""
-	}
-	return owner.UID
 }
 
 // provide makes the one-shot sandbox of a pending task.
@@ -76,16 +33,20 @@ func (e *Executor) provide(ctx context.Context, uid types.UID) error {
 		e.mu.Unlock()
 		return nil
 	}
-	task, key := t.task, t.box.key
+	task, key, attempt := t.task, t.box.key, t.attempt
 	e.mu.Unlock()
 
-	_, err := e.config.Client.Sandboxes(key.Namespace).Create(ctx, oneShot(task, key), metav1.CreateOptions{FieldManager: updateOptions.FieldManager})
+	_, err := e.config.Client.Sandboxes(key.Namespace).Create(ctx, oneshot.Sandbox(task, attempt), metav1.CreateOptions{FieldManager: updateOptions.FieldManager})
 	if err == nil {
 		klog.FromContext(ctx).V(4).Info("Sandbox made for task", "task", t.key, "sandbox", key, "traceID", task.Spec.TraceID)
 		return nil
 	}
 	if apierrors.IsAlreadyExists(err) {
 		return e.checkOneShot(ctx, t, key)
+	}
+	if overQuota(err) {
+		e.wait(ctx, t, err)
+		return nil
 	}
 	if unfit(err) || apierrors.IsForbidden(err) {
 		e.giveUp(t, unmadeVerdict(err.Error()))
@@ -94,23 +55,35 @@ func (e *Executor) provide(ctx context.Context, uid types.UID) error {
 	return fmt.Errorf("make the sandbox for task %s: %w", t.key, err)
 }
 
-func oneShot(task *v1alpha1.Task, key types.NamespacedName) *v1alpha1.Sandbox {
-	return &v1alpha1.Sandbox{
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: key.Namespace,
-			Name:      key.Name,
-			Labels:    map[string]string{LabelTask: shorten(task.Name, maxLabel)},
-			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: v1alpha1.SchemeGroupVersion.String(),
-				Kind:       taskKind,
-				Name:       task.Name,
-				UID:        task.UID,
-				Controller: ptr.To(true),
-			}},
-		},
-		// It is deleted with the task, and not for being idle.
-		Spec: v1alpha1.SandboxSpec{PoolRef: task.Spec.PoolRef, KeepAlive: true},
+// Waits between the attempts to create a sandbox for which there is no quota.
+const (
+	firstQuotaWait = time.Second
+	maxQuotaWait   = 30 * time.Second
+)
+
+// quotaWords are what the admission plugin of quotas says. It gives no machine-readable cause.
+const quotaWords = "exceeded quota: "
+
+// overQuota says of a refused create that it is one of those that succeed later. When the task was
+// created there was room for its sandbox; others have taken it since.
+func overQuota(err error) bool {
+	return apierrors.IsForbidden(err) && strings.Contains(err.Error(), quotaWords)
+}
+
+// wait has the sandbox of a task created again later, and the task's status say why.
+func (e *Executor) wait(ctx context.Context, t *entry, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if t.stage != pending {
+		return
 	}
+	t.refusals++
+	t.blocked = fmt.Sprintf("the sandbox for this task cannot be created yet, and is tried again: %v", err)
+	wait := plan.Backoff(t.refusals, firstQuotaWait, maxQuotaWait)
+	klog.FromContext(ctx).V(2).Info("Sandbox for task not created for lack of quota", "task", t.key, "wait", wait, "err", err)
+	uid := t.uid
+	e.config.Timers.Set(timerKey{uid, timeQuota}, e.config.Clock.Now().Add(wait), func() { e.oneShots.Add(uid) })
+	e.notes.Add(uid)
 }
 
 // checkOneShot sees whether the sandbox that is there already is the task's own.
@@ -119,7 +92,7 @@ func (e *Executor) checkOneShot(ctx context.Context, t *entry, key types.Namespa
 	if err != nil {
 		return fmt.Errorf("look up the sandbox for task %s: %w", t.key, err)
 	}
-	if ownerTask(sandbox) != t.uid {
+	if oneshot.Owner(sandbox) != t.uid {
 		e.giveUp(t, foreignVerdict(t))
 	}
 	return nil
@@ -143,7 +116,7 @@ func (e *Executor) cleanUp(ctx context.Context, key types.NamespacedName) error 
 	if err != nil {
 		return fmt.Errorf("look up sandbox %s: %w", key, err)
 	}
-	owner := ownerTask(sandbox)
+	owner := oneshot.Owner(sandbox)
 	if owner == "" || sandbox.DeletionTimestamp != nil || e.needs(owner, key) {
 		return nil
 	}

@@ -12,8 +12,8 @@ import (
 	"k8s.io/utils/ptr"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/oneshot"
 	"arl.io/arl/pkg/podruntime"
-	"arl.io/arl/pkg/scheduler/execute"
 	"arl.io/arl/pkg/scheduler/schedulertest"
 )
 
@@ -57,7 +57,7 @@ func TestAOneShotTask(t *testing.T) {
 		t.Errorf("it says %+v", s)
 	}
 	box := h.API.History("sandboxes", s.SandboxName)[0].(*v1alpha1.Sandbox)
-	if owner := metav1.GetControllerOf(box); owner == nil || owner.UID != created.UID || box.Labels[execute.LabelTask] == "" || !box.Spec.KeepAlive {
+	if owner := metav1.GetControllerOf(box); owner == nil || owner.UID != created.UID || box.Labels[oneshot.LabelTask] == "" || !box.Spec.KeepAlive {
 		t.Errorf("the sandbox was %+v", box)
 	}
 	noSandboxes(h)

@@ -5,6 +5,7 @@ import (
 
 	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
+	"arl.io/arl/pkg/oneshot"
 	"arl.io/arl/pkg/scheduler/plan"
 )
 
@@ -96,7 +97,7 @@ func (e *Executor) deleted(sandbox *v1alpha1.Sandbox) loss {
 
 // ownerOfLimits names the object whose timeouts a user of the sandbox can change.
 func ownerOfLimits(sandbox *v1alpha1.Sandbox) string {
-	if ownerTask(sandbox) != "" {
+	if oneshot.Owner(sandbox) != "" {
 		return fmt.Sprintf("pool %q", sandbox.Spec.PoolRef)
 	}
 	return fmt.Sprintf("sandbox or on pool %q", sandbox.Spec.PoolRef)

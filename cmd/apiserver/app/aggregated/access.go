@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 
+	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/authentication/request/union"
 	"k8s.io/apiserver/pkg/authentication/request/x509"
 	"k8s.io/apiserver/pkg/authentication/user"
@@ -55,6 +56,8 @@ func (m *Mode) Apply(ctx context.Context, config *genericapiserver.RecommendedCo
 	if err := leaveOutMissing(ctx, m.client.Discovery(), o.Cluster.Admission); err != nil {
 		return err
 	}
+	m.namespaces = config.SharedInformerFactory.Core().V1().Namespaces().Lister()
+	o.Cluster.Admission.Decorators = append(o.Cluster.Admission.Decorators, admission.DecoratorFunc(countSandboxesLater))
 	err := o.Cluster.Admission.ApplyTo(&config.Config, config.SharedInformerFactory, m.client, m.dynamic,
 		utilfeature.DefaultFeatureGate, config.EffectiveVersion, quotas{})
 	if err != nil {

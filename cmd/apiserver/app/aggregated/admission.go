@@ -6,14 +6,18 @@ import (
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apiserver/pkg/admission"
 	"k8s.io/apiserver/pkg/admission/initializer"
 	mutatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/mutating"
 	validatingpolicy "k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	"k8s.io/apiserver/pkg/admission/plugin/resourcequota"
 	"k8s.io/apiserver/pkg/quota/v1/generic"
 	genericoptions "k8s.io/apiserver/pkg/server/options"
 	"k8s.io/client-go/discovery"
 	"k8s.io/klog/v2"
+
+	"arl.io/arl/pkg/apiserver/tenancy"
 )
 
 // policyVersion is the API from which admission policies are read.
@@ -49,6 +53,31 @@ func leaveOutMissing(ctx context.Context, cluster discovery.ServerResourcesInter
 		o.DisablePlugins = append(o.DisablePlugins, plugin)
 	}
 	return nil
+}
+
+// countSandboxesLater has quotas count the sandbox of a task when it is created, and not when the task
+// is: see package tenancy.
+func countSandboxesLater(plugin admission.Interface, name string) admission.Interface {
+	if name == resourcequota.PluginName {
+		return tenancy.CountLater(plugin)
+	}
+	return plugin
+}
+
+// namespaceLabels returns the labels of a namespace from the cache, or, as a namespace that was just
+// created may be missing there, from the cluster.
+func (m *Mode) namespaceLabels(ctx context.Context, name string) (map[string]string, error) {
+	namespace, err := m.namespaces.Get(name)
+	if apierrors.IsNotFound(err) {
+		namespace, err = m.client.CoreV1().Namespaces().Get(ctx, name, metav1.GetOptions{})
+	}
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	return namespace.Labels, nil
 }
 
 // quotas gives the quota plugin what it needs to count objects. It has no

@@ -30,6 +30,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
+	corelisters "k8s.io/client-go/listers/core/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
@@ -71,6 +72,8 @@ type Mode struct {
 	client  kubernetes.Interface
 	dynamic dynamic.Interface
 	address string
+	// namespaces is the cache of namespaces, which the server's informers fill.
+	namespaces corelisters.NamespaceLister
 }
 
 // New returns the mode. pkiDir holds its certificates; they are made if missing.
@@ -122,8 +125,11 @@ func (m *Mode) NewRuntime(ctx context.Context) (podruntime.Runtime, error) {
 // GarbageCollected says that the cluster collects objects whose owner is gone.
 func (m *Mode) GarbageCollected() bool { return true }
 
-// Extend adds nothing: the cluster answers for the rest of its API.
-func (m *Mode) Extend(*apiserver.Config, modes.Parts) error { return nil }
+// Extend says how admission learns of namespaces. The cluster answers for the rest of its API.
+func (m *Mode) Extend(config *apiserver.Config, _ modes.Parts) error {
+	config.Extra.NamespaceLabels = m.namespaceLabels
+	return nil
+}
 
 // Prepare does nothing.
 func (m *Mode) Prepare(context.Context) {}

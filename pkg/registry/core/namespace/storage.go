@@ -226,3 +226,19 @@ func (r *REST) Ensure(ctx context.Context, names ...string) error {
 	}
 	return errors.Join(errs...)
 }
+
+// Labels returns the labels of a namespace, and none if there is no such namespace.
+func (r *REST) Labels(ctx context.Context, name string) (map[string]string, error) {
+	obj, err := r.store.Get(request.WithNamespace(ctx, metav1.NamespaceNone), name, &metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get namespace %s: %w", name, err)
+	}
+	ns, ok := obj.(*corev1.Namespace)
+	if !ok {
+		return nil, fmt.Errorf("get namespace %s: got %T", name, obj)
+	}
+	return ns.Labels, nil
+}
