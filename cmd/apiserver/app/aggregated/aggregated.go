@@ -127,7 +127,7 @@ func (m *Mode) GarbageCollected() bool { return true }
 
 // Extend says how admission learns of namespaces. The cluster answers for the rest of its API.
 func (m *Mode) Extend(config *apiserver.Config, _ modes.Parts) error {
-	config.Extra.NamespaceLabels = m.namespaceLabels
+	config.Extra.NamespaceLabels, config.Extra.PodWarnings = m.namespaceLabels, m.podWarnings
 	return nil
 }
 
