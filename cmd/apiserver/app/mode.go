@@ -22,7 +22,7 @@ type mode interface {
 	// who may do what, and what is asked before an object is let in.
 	Apply(ctx context.Context, config *genericapiserver.RecommendedConfig) error
 	// NewRuntime returns where pods come from. Called after Apply.
-	NewRuntime(ctx context.Context) (podruntime.Runtime, error)
+	NewRuntime(ctx context.Context, notes modes.Notes) (podruntime.Runtime, error)
 	// GarbageCollected says that somebody collects objects whose owner is gone.
 	GarbageCollected() bool
 	// Extend adds what the server answers beyond its own API. Called after NewRuntime.

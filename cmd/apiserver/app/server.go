@@ -128,7 +128,7 @@ func newServer(ctx context.Context, o *options.Options, version string, opened *
 	}
 	config.GenericConfig.RESTOptionsGetter = storage
 	self := inprocess.New()
-	pods, err := s.mode.NewRuntime(ctx)
+	pods, err := s.mode.NewRuntime(ctx, notes{db})
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,9 @@ type cluster struct {
 	t      testing.TB
 	client *fake.Clientset
 	ours   *authority
-	port   int32
+	// records are those of every runtime on this cluster.
+	records Records
+	port    int32
 	// space is the namespace of the pods that get and set are about.
 	space string
 
@@ -71,7 +73,7 @@ func newCluster(t testing.TB) *cluster {
 	}
 	defer listener.Close()
 	c := &cluster{
-		t: t, space: space, client: fake.NewClientset(), ours: newAuthority(t), agents: map[types.UID]*agentProcess{},
+		t: t, space: space, records: &memoryRecords{complete: true}, client: fake.NewClientset(), ours: newAuthority(t), agents: map[types.UID]*agentProcess{},
 		port: int32(listener.Addr().(*net.TCPAddr).Port),
 	}
 	c.client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {

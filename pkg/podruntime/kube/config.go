@@ -71,6 +71,9 @@ type Config struct {
 	NonRoot bool
 	// Credentials is called for each pod and each connection, concurrently.
 	Credentials func() (Credentials, error)
+	// Records keeps which pods were created, beyond the process. Nil keeps them in memory: a later
+	// runtime then uses no pod of an earlier one.
+	Records Records
 	// Reach is how agents are reached; empty means Auto, or Direct if Tunneler is nil.
 	Reach Reach
 	// Tunneler is needed for Auto and Tunnel.
@@ -93,6 +96,9 @@ type Config struct {
 func (c *Config) complete() error {
 	if c.Client == nil || c.Image == "" || c.Credentials == nil {
 		return errors.New("the configuration needs Client, Image and Credentials")
+	}
+	if c.Records == nil {
+		c.Records = &memoryRecords{complete: true}
 	}
 	if c.Reach == "" && c.Tunneler == nil {
 		c.Reach = Direct

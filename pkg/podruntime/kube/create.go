@@ -36,7 +36,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 }
 
 func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.Pod, error) {
-	if !slices.Contains(r.config.Namespaces, corev1.NamespaceAll) && !slices.Contains(r.config.Namespaces, spec.Namespace) {
+	if !r.serves(spec.Namespace) {
 		return podruntime.Pod{}, &podruntime.Refusal{Reason: podruntime.ReasonNamespaceNotServed, Err: fmt.Errorf(
 			"this server makes pods in other namespaces only: %s", strings.Join(r.config.Namespaces, ", "))}
 	}
@@ -60,7 +60,20 @@ func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.
 		r.abandon(p)
 		return podruntime.Pod{}, refusal(err)
 	}
-	return r.created(p, created)
+	record := recordOf(created)
+	if err := r.config.Records.Add(ctx, record); err != nil {
+		r.unrecorded(p, created)
+		return podruntime.Pod{}, fmt.Errorf("record the pod, which is deleted again: %w", err)
+	}
+	return r.created(p, created, record)
+}
+
+// unrecorded gives up a pod that a later start of the server would not know.
+func (r *Runtime) unrecorded(p *pod, created *corev1.Pod) {
+	r.abandon(p)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.startLocked(func(ctx context.Context) { r.removeLater(ctx, podspec.Read(created)) })
 }
 
 // Check implements podruntime.Runtime.
@@ -83,31 +96,45 @@ func (r *Runtime) reserve(spec podruntime.Spec) (*pod, error) {
 	return p, nil
 }
 
-// abandon gives the key back if nothing came of the pod. An error does not say
-// so for certain: if the informer knows better, the pod stays.
+// abandon gives the key back. An error does not say for certain that nothing came of the pod. But
+// without the cluster's answer a pod that was created cannot be told from one that someone else put in
+// its place: it is a foreign one.
 func (r *Runtime) abandon(p *pod) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.creating = false
-	if !p.seen && r.pods[p.pod.Key] == p {
-		delete(r.pods, p.pod.Key)
+	delete(r.pods, p.pod.Key)
+	if p.early != nil {
+		r.observeLocked(p.early)
 	}
 }
 
 // created takes in the answer to a creation. The informer may have been faster,
 // and the pod even be gone by now.
-func (r *Runtime) created(p *pod, answer *corev1.Pod) (podruntime.Pod, error) {
+func (r *Runtime) created(p *pod, answer *corev1.Pod, record Record) (podruntime.Pod, error) {
 	first, status := podspec.Read(answer), phase.Assess(answer)
 	first.Phase, first.Reason, first.Message = podruntime.Starting, status.Reason, status.Message
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p.creating = false
-	if r.pods[first.Key] != p {
+	r.records[first.UID] = record
+	if slices.Contains(p.earlyGone, first.UID) {
+		delete(r.pods, first.Key)
+		r.forgetRecordLocked(first.UID)
+		if p.early != nil {
+			r.observeLocked(p.early)
+		}
 		return podruntime.Pod{}, errors.New("the pod was deleted as soon as it was created")
 	}
-	if p.pod.UID == "" {
-		p.pod = first
-		r.tellLocked(podruntime.Event{Pod: first})
+	p.pod = first
+	r.tellLocked(podruntime.Event{Pod: first})
+	if early := p.early; early != nil {
+		p.early, p.earlyGone = nil, nil
+		if early.UID == first.UID {
+			r.observeLocked(early)
+		}
+		// Another pod had the name before, or has it since: the informer will say that ours is there or
+		// gone, and the sweeper if it does not.
 	}
 	if p.deleting {
 		r.startLocked(func(ctx context.Context) { r.removeLater(ctx, first) })

@@ -185,7 +185,7 @@ func start(t testing.TB, changes ...func(*Config)) *harness {
 // startOn runs a runtime on a cluster until the end of the test, or stop is called.
 func startOn(t testing.TB, c *cluster, changes ...func(*Config)) *harness {
 	t.Helper()
-	config := Config{Client: c.client, Image: "arl:test", Port: c.port, Credentials: c.credentials, Reach: Direct, StartTimeout: deadline}
+	config := Config{Client: c.client, Records: c.records, Image: "arl:test", Port: c.port, Credentials: c.credentials, Reach: Direct, StartTimeout: deadline}
 	for _, change := range changes {
 		change(&config)
 	}

@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
 
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/kube/phase"
@@ -38,6 +39,10 @@ func (r *Runtime) adopt(ctx context.Context, registrations []cache.DoneChecker) 
 	if !cache.WaitFor(ctx, "pods", registrations...) {
 		return
 	}
+	if err := r.settleRecords(ctx); err != nil && ctx.Err() == nil {
+		// As on a full disk. The pods are known for as long as this process runs.
+		klog.FromContext(ctx).Error(err, "The records of pods were not brought up to date, and will be at the next start")
+	}
 	r.mu.Lock()
 	r.listed = true
 	r.settleLocked()
@@ -62,19 +67,32 @@ func (r *Runtime) adopt(ctx context.Context, registrations []cache.DoneChecker) 
 
 // observe takes in a pod as the cluster has it.
 func (r *Runtime) observe(seen *corev1.Pod) {
-	if !podspec.Ours(seen) {
-		return
-	}
-	read, status := podspec.Read(seen), phase.Assess(seen)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	p := r.pods[read.Key]
-	if p != nil && p.pod.UID != "" && p.pod.UID != read.UID {
+	r.observeLocked(seen)
+}
+
+func (r *Runtime) observeLocked(seen *corev1.Pod) {
+	p := r.pods[podruntime.Key{Namespace: seen.Namespace, Name: seen.Name}]
+	if p != nil && p.creating {
+		// Only the answer to the creation says which pod of this name is ours.
+		p.early = seen
+		return
+	}
+	if p != nil && p.pod.UID != seen.UID {
 		// The informer tells once of the end of one pod and the beginning of
 		// another, if both happened unseen.
 		r.forgetLocked(p)
 		p = nil
 	}
+	record, known := r.recognizeLocked(seen)
+	if !known {
+		r.foreignLocked(seen)
+		return
+	}
+	tampered := record.tampered(seen)
+	seen = record.restore(seen)
+	read, status := podspec.Read(seen), phase.Assess(seen)
 	if p == nil {
 		p = r.newPodLocked(read)
 		p.held = !r.complete && status.Askable() && status.Running
@@ -93,6 +111,9 @@ func (r *Runtime) observe(seen *corev1.Pod) {
 		p.pod = read
 	}
 	r.applyLocked(p, status, first)
+	if tampered && p.pod.Phase != podruntime.Failed {
+		r.failLocked(p, podruntime.ReasonStart, "the images of the pod are not those it was created with: someone has changed them")
+	}
 }
 
 // newPodLocked enters a pod of which nothing was told.
@@ -157,10 +178,15 @@ func (r *Runtime) applyLocked(p *pod, status phase.State, first bool) {
 
 // gone takes in that a pod is no more.
 func (r *Runtime) gone(last *corev1.Pod) {
-	read := podspec.Read(last)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if p := r.pods[read.Key]; p != nil && p.pod.UID == read.UID {
+	delete(r.foreign, last.UID)
+	switch p := r.pods[podruntime.Key{Namespace: last.Namespace, Name: last.Name}]; {
+	case p == nil:
+		r.forgetRecordLocked(last.UID)
+	case p.creating:
+		p.early, p.earlyGone = nil, append(p.earlyGone, last.UID)
+	case p.pod.UID == last.UID:
 		r.forgetLocked(p)
 	}
 }

@@ -4,6 +4,9 @@ import (
 	"context"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
 	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/podruntime/kube/phase"
@@ -28,6 +31,10 @@ type pod struct {
 	seen bool
 	// creating says that the API server has not answered yet.
 	creating bool
+	// early is the pod of the name as it was last seen while creating, and earlyGone are the pods of the
+	// name that went meanwhile.
+	early     *corev1.Pod
+	earlyGone []types.UID
 	// held says that nothing is told of the pod before it is known to be Ready or Failed.
 	held bool
 	// deleting says that Delete was called, at deletedAt.
@@ -102,6 +109,7 @@ func (r *Runtime) forgetLocked(p *pod) {
 	p.disconnectLocked()
 	r.releaseLocked(p)
 	delete(r.pods, p.pod.Key)
+	r.forgetRecordLocked(p.pod.UID)
 	r.tellLocked(podruntime.Event{Pod: p.pod, Deleted: true})
 }
 

@@ -166,31 +166,6 @@ func TestPodsThatGetInEachOthersWay(t *testing.T) {
 	}
 }
 
-// TestCreatedWithoutAnAnswer has a pod made although its creator was told that
-// it took too long.
-func TestCreatedWithoutAnAnswer(t *testing.T) {
-	h := start(t)
-	h.cluster.client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		create := action.(clienttesting.CreateAction)
-		made := create.GetObject().DeepCopyObject().(*corev1.Pod)
-		made.UID = "made"
-		if err := h.cluster.client.Tracker().Create(create.GetResource(), made, create.GetNamespace()); err != nil {
-			t.Error(err)
-		}
-		return true, nil, apierrors.NewTimeoutError("the request did not complete", 0)
-	})
-	if _, err := h.runtime.Create(t.Context(), spec("a")); err == nil {
-		t.Fatal("no error")
-	}
-	h.await("the pod", func(events []podruntime.Event) bool { return lastOf(events, "a") != nil })
-	h.cluster.run("a")
-	pod := h.pod("a", podruntime.Ready, "")
-	if err := h.runtime.Delete(t.Context(), pod.Key, pod.UID); err != nil {
-		t.Error(err)
-	}
-	h.gone("a")
-}
-
 // TestAForeignPodOfTheName leaves it alone, and does not take it for its own.
 func TestAForeignPodOfTheName(t *testing.T) {
 	h := start(t)

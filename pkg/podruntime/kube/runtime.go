@@ -42,6 +42,12 @@ type Runtime struct {
 	listed   bool
 	settled  chan struct{}
 	complete bool
+	// records are of the pods that this server created, by UID. While trusting, pods without one are
+	// believed to be such, too: an earlier version of the server, which kept none, has created them.
+	records  map[types.UID]Record
+	trusting bool
+	// foreign are pods to be deleted that claim to belong to a pool and were not created here.
+	foreign map[types.UID]podruntime.Pod
 	// workDirs are the templates whose user is known to need no volume for the work directory.
 	workDirs map[templateKey]struct{}
 }
@@ -68,6 +74,8 @@ func New(config Config) (*Runtime, error) {
 		wake:    make(chan struct{}, 1),
 		pods:    map[podruntime.Key]*pod{},
 		settled: make(chan struct{}),
+		records: map[types.UID]Record{},
+		foreign: map[types.UID]podruntime.Pod{},
 
 		workDirs: map[templateKey]struct{}{},
 	}, nil
@@ -86,6 +94,9 @@ func (r *Runtime) Run(ctx context.Context, handler podruntime.Handler) error {
 	defer r.end()
 	defer group.Wait()
 	defer cancel()
+	if err := r.loadRecords(ctx); err != nil {
+		return fmt.Errorf("kube runtime: %w", err)
+	}
 	registrations, err := r.watch(ctx, &group)
 	if err != nil {
 		return fmt.Errorf("kube runtime: %w", err)

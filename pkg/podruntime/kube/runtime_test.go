@@ -248,37 +248,6 @@ func TestDeletedByHand(t *testing.T) {
 	h.gone("a")
 }
 
-// TestReplacedUnseen has another pod of the same name take the place of one.
-func TestReplacedUnseen(t *testing.T) {
-	h := start(t)
-	before := h.ready("a")
-	h.cluster.set("a", func(pod *corev1.Pod) {
-		pod.UID = "other"
-		pod.Status = corev1.PodStatus{}
-	})
-	h.await("the other pod", func(events []podruntime.Event) bool { return lastOf(events, "a").Pod.UID == "other" })
-	told := h.told("a")
-	if gone := told[len(told)-2]; !gone.Deleted || gone.Pod.UID != before.UID {
-		t.Errorf("the pod before was not told to be gone: %+v", told)
-	}
-}
-
-// TestOthersPods has somebody give his own pod our labels.
-func TestOthersPods(t *testing.T) {
-	h := start(t)
-	theirs := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "theirs", Labels: map[string]string{
-		podruntime.LabelPool: "pool", podruntime.LabelPoolUID: "pool-uid", podruntime.LabelTemplateHash: "hash",
-	}}}
-	if _, err := h.cluster.client.CoreV1().Pods(space).Create(t.Context(), theirs, metav1.CreateOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	// The watch tells in order, so theirs was seen when this one is.
-	h.ready("ours")
-	if told := h.told("theirs"); told != nil {
-		t.Errorf("told: %+v", told)
-	}
-}
-
 func TestNamespaces(t *testing.T) {
 	h := start(t, func(c *Config) { c.Namespaces = []string{"elsewhere", space} })
 	h.ready("a")

@@ -45,7 +45,7 @@ func (c *cluster) runAll(t *testing.T, namespace string) {
 // schedule runs a scheduler with a new runtime on the cluster, until stop is called.
 func schedule(t *testing.T, c *cluster, api *schedulertest.API) (stop func()) {
 	t.Helper()
-	r, err := New(Config{Client: c.client, Image: "arl:test", Port: c.port, Credentials: c.credentials})
+	r, err := New(Config{Client: c.client, Records: c.records, Image: "arl:test", Port: c.port, Credentials: c.credentials})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ func (r *Runtime) sweep(ctx context.Context) {
 		}
 		r.failMute()
 		r.explain(ctx)
+		r.removeForeign(ctx)
 		unseen, overdue := r.neglected()
 		for _, p := range unseen {
 			r.lookUp(ctx, p)
@@ -82,8 +83,8 @@ func (r *Runtime) failMute() {
 
 // lookUp asks the API server for a pod that the informer has not told of.
 func (r *Runtime) lookUp(ctx context.Context, p podruntime.Pod) {
-	_, err := r.config.Client.CoreV1().Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
-	if apierrors.IsNotFound(err) {
+	found, err := r.config.Client.CoreV1().Pods(p.Namespace).Get(ctx, p.Name, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) || err == nil && found.UID != p.UID {
 		last := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID}}
 		r.gone(last)
 		return

@@ -114,8 +114,8 @@ func (m *Mode) connect(ctx context.Context) (err error) {
 }
 
 // NewRuntime returns the runtime of pods, which are the cluster's.
-func (m *Mode) NewRuntime(ctx context.Context) (podruntime.Runtime, error) {
-	pods, err := m.newRuntime(ctx)
+func (m *Mode) NewRuntime(ctx context.Context, notes modes.Notes) (podruntime.Runtime, error) {
+	pods, err := m.newRuntime(ctx, notes)
 	if err != nil {
 		return nil, fmt.Errorf("set up pods of the cluster: %w", err)
 	}

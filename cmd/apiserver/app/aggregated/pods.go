@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"arl.io/arl/cmd/apiserver/app/modes"
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/pkg/podruntime/kube"
 	"arl.io/arl/pkg/podruntime/kube/tunnel"
@@ -19,7 +20,7 @@ import (
 // container is the name of the server's container in its own pod.
 const container = "apiserver"
 
-func (m *Mode) newRuntime(ctx context.Context) (*kube.Runtime, error) {
+func (m *Mode) newRuntime(ctx context.Context, notes modes.Notes) (*kube.Runtime, error) {
 	pods := m.options.Cluster.Pods
 	image, policy, err := m.agentImage(ctx)
 	if err != nil {
@@ -37,6 +38,7 @@ func (m *Mode) newRuntime(ctx context.Context) (*kube.Runtime, error) {
 		Port:          pods.AgentPort,
 		NonRoot:       pods.NonRoot,
 		Credentials:   func() (kube.Credentials, error) { return *m.credentials.Load(), nil },
+		Records:       podRecords{notes},
 		Reach:         kube.Reach(pods.AgentReach),
 		Tunneler:      tunneler,
 		Parallelism:   m.options.Runtime.Parallelism,

@@ -2,11 +2,24 @@
 package modes
 
 import (
+	"context"
+
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apiserver/pkg/registry/generic"
 	"k8s.io/client-go/rest"
 )
+
+// Notes keeps small values beyond the process, where nobody but the server reads or writes them: beside
+// the objects of the API, and in backups with them. All methods may be called concurrently.
+type Notes interface {
+	// List returns the values whose keys begin with a prefix, by the rest of their keys.
+	List(prefix string) (map[string][]byte, error)
+	// Put stores a value in place of any other of the key. It is durable when Put returns.
+	Put(ctx context.Context, key string, value []byte) error
+	// Delete drops a value. One that is not there is no error.
+	Delete(ctx context.Context, key string) error
+}
 
 // Parts are parts of the server that a mode may serve more with.
 type Parts struct {

@@ -88,8 +88,9 @@ func (m *Mode) writeKubeconfig() error {
 	return err
 }
 
-// NewRuntime returns the runtime of pods, which are containers.
-func (m *Mode) NewRuntime(ctx context.Context) (podruntime.Runtime, error) {
+// NewRuntime returns the runtime of pods, which are containers. It keeps what it knows of them in its own
+// directory, which nobody else can write.
+func (m *Mode) NewRuntime(ctx context.Context, _ modes.Notes) (podruntime.Runtime, error) {
 	mirrors, err := image.ParseMirrors(m.options.Runtime.RegistryMirrors)
 	if err != nil {
 		return nil, fmt.Errorf("--registry-mirror: %w", err)

@@ -1,6 +1,9 @@
 package phase
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -17,12 +20,15 @@ func Trim(obj any) (any, error) {
 	if !ok {
 		return obj, nil
 	}
+	annotations := only(pod.Annotations, podspec.AnnotationContainer, podspec.AnnotationWorkDir)
+	annotations[annotationImages] = ImagesOf(pod)
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion,
 			CreationTimestamp: pod.CreationTimestamp, DeletionTimestamp: pod.DeletionTimestamp,
-			Labels:      only(pod.Labels, podruntime.LabelPool, podruntime.LabelPoolUID, podruntime.LabelTemplateHash, podruntime.LabelSandbox),
-			Annotations: only(pod.Annotations, podspec.AnnotationContainer, podspec.AnnotationWorkDir),
+			OwnerReferences: pod.OwnerReferences,
+			Labels:          only(pod.Labels, podruntime.LabelPool, podruntime.LabelPoolUID, podruntime.LabelTemplateHash, podruntime.LabelSandbox),
+			Annotations:     annotations,
 		},
 		Spec: corev1.PodSpec{
 			NodeName: pod.Spec.NodeName, ReadinessGates: pod.Spec.ReadinessGates,
@@ -30,6 +36,25 @@ func Trim(obj any) (any, error) {
 		},
 		Status: pod.Status,
 	}, nil
+}
+
+// annotationImages is where a trimmed pod has what ImagesOf returns. No pod in a cluster can have such a
+// key: it is not a valid one.
+const annotationImages = "images of the pod"
+
+// ImagesOf identifies the images of a pod's containers, trimmed or not.
+func ImagesOf(pod *corev1.Pod) string {
+	if images, trimmed := pod.Annotations[annotationImages]; trimmed {
+		return images
+	}
+	sum := sha256.New()
+	for _, containers := range [][]corev1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
+		for i := range containers {
+			fmt.Fprintf(sum, "%s %s\n", containers[i].Name, containers[i].Image)
+		}
+		fmt.Fprintln(sum)
+	}
+	return hex.EncodeToString(sum.Sum(nil)[:16])
 }
 
 func only(all map[string]string, keys ...string) map[string]string {

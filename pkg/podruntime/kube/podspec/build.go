@@ -135,14 +135,14 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 
 // The kind of a pool, which owns its pods.
 const (
-	poolAPIVersion = "arl.io/v1alpha1"
-	poolKind       = "WarmPool"
+	PoolAPIVersion = "arl.io/v1alpha1"
+	PoolKind       = "WarmPool"
 )
 
 // ownerOf returns the reference to the pool of a spec.
 func ownerOf(spec podruntime.Spec) metav1.OwnerReference {
 	return metav1.OwnerReference{
-		APIVersion: poolAPIVersion, Kind: poolKind, Name: spec.Pool, UID: spec.PoolUID, Controller: ptr.To(true),
+		APIVersion: PoolAPIVersion, Kind: PoolKind, Name: spec.Pool, UID: spec.PoolUID, Controller: ptr.To(true),
 	}
 }
 
@@ -271,12 +271,6 @@ func Read(pod *corev1.Pod) podruntime.Pod {
 		WorkDir:      pod.Annotations[AnnotationWorkDir],
 		CreatedAt:    pod.CreationTimestamp.Time,
 	}
-}
-
-// Ours says that a pod was made by Build. A label alone does not say so: anybody
-// may have copied it.
-func Ours(pod *corev1.Pod) bool {
-	return pod.Labels[podruntime.LabelPoolUID] != "" && pod.Annotations[AnnotationContainer] != ""
 }
 
 // Executor returns the name of the container in which steps run in a pod of ours.
