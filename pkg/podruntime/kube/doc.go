@@ -3,8 +3,15 @@
 // What a pod costs the cluster is its own creation, the status its node reports, and its
 // deletion: no Secret, no lease, no label written later, and nothing at all for
 // each sandbox or task; but for one patch where a pool wants its pods in use to name
-// their sandboxes. What a pod is made for stands in its labels and annotations, so
-// that it is known again after a restart; their pool is their controller, and they have no finalizer.
+// their sandboxes. Their pool is their controller, and they have no finalizer.
+//
+// # Records
+//
+// A pod is used only if this server created it. The server records each pod that it creates: the UID,
+// what the pod was created for, and its images (record.go). Whoever may create pods can write the same
+// labels, annotations and owner references, which are for people and selectors: what a pod was created
+// for is read from its record. The record is stored before the pod is reported, so a restart loses no
+// pod that was ever Ready.
 //
 // # Readiness
 //
@@ -31,9 +38,8 @@
 //
 // Hence a step, which can read all that its pod has, gets to pose as its own pod,
 // and to command none: not even itself. Another process at the pod's address, another
-// pod's agent included, is not spoken to. Who may write pods/status, or create pods with our labels in
-// a namespace, can make the server speak to an agent of his own, for that
-// namespace's sandboxes; he could read their Secrets as well.
+// pod's agent included, is not spoken to. A user who may write pods/status in a namespace, or run
+// commands in its pods, can make the server speak to another agent in place of a pod's own.
 //
 // A certificate of the server that is about to expire is replaced without
 // further ado: it is read anew for each connection. An authority is replaced by having
