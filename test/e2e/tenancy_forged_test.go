@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"arl.io/arl/pkg/apis/arl/v1alpha1"
 	"arl.io/arl/test/e2e/cluster"
 )
 
@@ -78,7 +79,8 @@ func TestForgedIdlePods(t *testing.T) {
 		awaitReadyPod(t, n.core, n.Namespace, forged.Name)
 		resizeServer(t, "1")
 		awaitServed(t)
-		if sandbox := n.ReadySandbox("box-2", "target"); sandbox.Status.PodUID == forged.UID {
+		n.CreateSandbox(sandboxOf("box-2", "target")) // the pool has no other idle pod now
+		if sandbox := n.AwaitSandbox("box-2", v1alpha1.SandboxReady); sandbox.Status.PodUID == forged.UID {
 			t.Error("a sandbox has the forged pod")
 		}
 		n.Output("box-2", "true")
