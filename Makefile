@@ -17,8 +17,8 @@ VERSION_FLAGS := -X main.version=$(VERSION)
 SERVER_FLAGS := -ldflags '-s -w -linkmode external -extldflags -static $(VERSION_FLAGS)'
 AGENT_FLAGS  := -ldflags '-s -w $(VERSION_FLAGS)'
 
-# Packages whose tests need no server process; the others are test-integration.
-UNIT = $$(go list ./... | grep -v '/test/integration')
+# Packages whose tests need no server process; the others are test-integration and hostile.
+UNIT = $$(go list ./... | grep -v '/test/integration\|/test/hostile$$')
 
 .PHONY: help
 help: ## Show this text.
