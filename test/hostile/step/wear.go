@@ -18,7 +18,7 @@ func wear(duration string) error {
 	}
 	end := time.Now().Add(length)
 	var group sync.WaitGroup
-	for _, name := range []string{"inotify", "pipes", "ptys", "aio", "in-flight", "descriptors", "memory", "shm", "disk", "inodes", "processes"} {
+	for _, name := range []string{"inotify", "pipes", "ptys", "in-flight", "descriptors", "memory", "shm", "disk", "inodes", "processes"} {
 		group.Go(func() {
 			for time.Now().Before(end) {
 				wearOut(name, end)
