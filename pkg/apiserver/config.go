@@ -95,7 +95,7 @@ func (c *Config) Complete() CompletedConfig {
 	}
 	chain := c.GenericConfig.BuildHandlerChainFunc
 	c.GenericConfig.BuildHandlerChainFunc = func(handler http.Handler, config *genericapiserver.Config) http.Handler {
-		return chain(withStatuses(handler, Codecs), config)
+		return chain(withStatuses(withBoundedPatches(handler, Codecs), Codecs), config)
 	}
 	gate, admits := &tenancy.Gate{}, c.GenericConfig.AdmissionControl
 	c.GenericConfig.AdmissionControl = gate

@@ -49,6 +49,7 @@ func (c *Core) open(cfg *kind.Config) (err error) {
 	}
 	cfg.Namespaces = namespace.NewGuard(c.Namespaces, c.CreateNamespaces)
 	cfg.Categories = []string{everything}
+	cfg.KeepsDependents = true
 	return nil
 }
 
@@ -58,6 +59,7 @@ func (c *Core) install(server *genericapiserver.GenericAPIServer, clk clock.Pass
 		clk = clock.RealClock{}
 	}
 	legacy := genericapiserver.NewDefaultAPIGroupInfo(corev1.GroupName, core.Scheme, core.ParameterCodec, core.Codecs)
+	legacy.NegotiatedSerializer = boundedSerializer{core.Codecs}
 	legacy.VersionedResourcesStorageMap["v1"] = map[string]rest.Storage{
 		"namespaces": c.Namespaces,
 		"pods":       pod.New(c.Pods, clk),
@@ -75,6 +77,7 @@ func (c *Core) install(server *genericapiserver.GenericAPIServer, clk clock.Pass
 		authenticationv1.GroupName: {"selfsubjectreviews": review.NewSubject()},
 	} {
 		info := genericapiserver.NewDefaultAPIGroupInfo(group, core.Scheme, metav1.ParameterCodec, core.Codecs)
+		info.NegotiatedSerializer = boundedSerializer{core.Codecs}
 		info.VersionedResourcesStorageMap["v1"] = resources
 		if err := server.InstallAPIGroup(&info); err != nil {
 			return fmt.Errorf("install the API group %s: %w", group, err)

@@ -18,13 +18,17 @@ import (
 
 // withStatuses answers with a Status wherever next answers 404 or 405 with
 // something else, as handlers outside of the API groups do, and says what to do
-// instead where our kinds lack what people try on pods.
+// instead where our kinds lack what people try on pods. It refuses paths that name no object.
 func withStatuses(next http.Handler, codecs runtime.NegotiatedSerializer) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		info, known := request.RequestInfoFrom(r.Context())
 		if known {
-			if err := instead(info); err != nil {
-				responsewriters.ErrorNegotiated(err, codecs, schema.GroupVersion{Group: info.APIGroup, Version: info.APIVersion}, w, r)
+			err := oddPath(r, info)
+			if err == nil {
+				err = instead(info)
+			}
+			if err != nil {
+				responsewriters.ErrorNegotiated(err, codecs, gvOf(info), w, r)
 				return
 			}
 		}

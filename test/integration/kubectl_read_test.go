@@ -161,3 +161,15 @@ func TestKubectlPages(t *testing.T) {
 		t.Errorf("%d requests for further pages, want 3:\n%s", pages, got.Stderr)
 	}
 }
+
+// TestKubectlWaitsForTruncatedOutput waits for a field of the output, as a script does that reads large
+// output elsewhere.
+func TestKubectlWaitsForTruncatedOutput(t *testing.T) {
+	t.Parallel()
+	k := newKubectl(t)
+	k.FillPool(hostPool("pool", 1))
+	k.With(strings.Replace(fmt.Sprintf(waitingTask, "x", "pool"), "[echo, hello]", `[sh, -c, "head -c 200000 /dev/zero | tr '\\0' x"]`, 1),
+		words("apply", "-f", "-"))
+	k.Run(words("wait", "--for=jsonpath={.status.output.stdout.truncated}=true", "task/x", "--timeout=180s"), "task.arl.io/x condition met")
+	k.Want("task/x", "{.status.output.stdout.bytes}", "200000")
+}

@@ -214,3 +214,18 @@ func TestKubectlRefusesUnknownFields(t *testing.T) {
 		t.Errorf("create --validate=ignore exits with %d: %s", got.Code, got.Stderr)
 	}
 }
+
+// TestKubectlWarnsOfOwners sets an owner: a standalone server has no garbage collector, and says so.
+func TestKubectlWarnsOfOwners(t *testing.T) {
+	t.Parallel()
+	k := newKubectl(t)
+	k.With(emptyPool, words("apply", "-f", "-"))
+	uid := k.Run(words("get", "warmpool", "empty", "-o", "jsonpath={.metadata.uid}"))
+	owned := strings.Replace(fmt.Sprintf(waitingSandbox, "owned", "empty"), "metadata:\n", fmt.Sprintf(
+		"metadata:\n  ownerReferences: [{apiVersion: arl.io/v1alpha1, kind: WarmPool, name: empty, uid: %s}]\n", uid), 1)
+	got := k.Try(owned, "create", "-f", "-")
+	if got.Code != 0 {
+		t.Errorf("kubectl exits with %d, want 0", got.Code)
+	}
+	wantWords(t, got.Stderr, "Warning:", "metadata.ownerReferences", "no garbage collector")
+}

@@ -31,6 +31,8 @@ type Config struct {
 	// Namespaces is asked before an object is created. It is nil where the
 	// cluster does that.
 	Namespaces NamespaceGuard
+	// KeepsDependents says that no garbage collector runs: objects stay when their owners are deleted.
+	KeepsDependents bool
 	// Categories are further groups of resources that the kinds are found in.
 	Categories []string
 }
@@ -65,6 +67,7 @@ func New[T Object, S, U any](def Definition[T, S, U], cfg Config) (*REST, *Statu
 		cfg.Clock = clock.RealClock{}
 	}
 	main := newStrategy(&def, cfg.Typer)
+	main.keepsDependents = cfg.KeepsDependents
 	store := &genericregistry.Store{
 		NewFunc:                   func() runtime.Object { return def.New() },
 		NewListFunc:               def.NewList,

@@ -2,6 +2,7 @@ package kind
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
@@ -23,7 +24,16 @@ type strategy[T Object, S, U any] struct {
 	runtime.ObjectTyper
 	names.NameGenerator
 	def *Definition[T, S, U]
+	// keepsDependents: see Config.
+	keepsDependents bool
 }
+
+// maxErrors is how many errors of a request are reported. More would make an answer larger than
+// the request.
+const maxErrors = 100
+
+// dependentStays warns whoever sets an owner where no garbage collector runs.
+const dependentStays = "metadata.ownerReferences: this server has no garbage collector: the object stays when its owner is deleted"
 
 func newStrategy[T Object, S, U any](def *Definition[T, S, U], typer runtime.ObjectTyper) strategy[T, S, U] {
 	return strategy[T, S, U]{ObjectTyper: typer, NameGenerator: nameGenerator{def.MaxNameLength}, def: def}
@@ -86,28 +96,49 @@ func (s strategy[T, S, U]) PrepareForUpdate(_ context.Context, obj, old runtime.
 
 // Validate checks a new object.
 func (s strategy[T, S, U]) Validate(_ context.Context, obj runtime.Object) field.ErrorList {
-	return s.def.Validate(obj.(T))
+	return atMost(maxErrors, s.def.Validate(obj.(T)))
 }
 
 // ValidateUpdate checks a changed object.
 func (s strategy[T, S, U]) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return s.def.ValidateUpdate(obj.(T), old.(T))
+	return atMost(maxErrors, s.def.ValidateUpdate(obj.(T), old.(T)))
 }
 
-// WarningsOnCreate returns the kind's warnings.
+// atMost returns the first errors, the last of which says how many are left out.
+func atMost(most int, errs field.ErrorList) field.ErrorList {
+	if len(errs) <= most {
+		return errs
+	}
+	last := *errs[most-1]
+	last.Detail += fmt.Sprintf(" (%d more errors are left out)", len(errs)-most)
+	return append(errs[:most-1:most-1], &last)
+}
+
+// WarningsOnCreate returns the kind's warnings, and one about owners that nothing looks after.
 func (s strategy[T, S, U]) WarningsOnCreate(_ context.Context, obj runtime.Object) []string {
-	return s.def.Warnings(obj.(T))
+	o := obj.(T)
+	warnings := s.def.Warnings(o)
+	if s.keepsDependents && len(o.GetOwnerReferences()) > 0 {
+		warnings = append(slices.Clip(warnings), dependentStays)
+	}
+	return warnings
 }
 
 // WarningsOnUpdate returns the kind's warnings that the change brought: who
 // sets a label or scales has nothing to do with the others.
 func (s strategy[T, S, U]) WarningsOnUpdate(_ context.Context, obj, old runtime.Object) []string {
 	o, prev := obj.(T), old.(T)
+	var warnings []string
+	if s.keepsDependents && len(o.GetOwnerReferences()) > 0 &&
+		!apiequality.Semantic.DeepEqual(o.GetOwnerReferences(), prev.GetOwnerReferences()) {
+		warnings = append(warnings, dependentStays)
+	}
 	if o.GetGeneration() == prev.GetGeneration() {
-		return nil
+		return warnings
 	}
 	known := s.def.Warnings(prev)
-	return slices.DeleteFunc(s.def.Warnings(o), func(w string) bool { return slices.Contains(known, w) })
+	changed := slices.DeleteFunc(s.def.Warnings(o), func(w string) bool { return slices.Contains(known, w) })
+	return append(warnings, changed...)
 }
 
 // statusStrategy is how controllers write the status, and nothing but it.
@@ -143,7 +174,7 @@ func (s statusStrategy[T, S, U]) PrepareForUpdate(_ context.Context, obj, old ru
 
 // ValidateUpdate checks a changed status.
 func (s statusStrategy[T, S, U]) ValidateUpdate(_ context.Context, obj, old runtime.Object) field.ErrorList {
-	return s.def.ValidateStatusUpdate(obj.(T), old.(T))
+	return atMost(maxErrors, s.def.ValidateStatusUpdate(obj.(T), old.(T)))
 }
 
 // WarningsOnUpdate is silent: the spec is not this writer's.

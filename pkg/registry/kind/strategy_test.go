@@ -1,6 +1,7 @@
 package kind
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -240,5 +241,36 @@ func TestWhatTheGarbageCollectorIsAskedFor(t *testing.T) {
 	def.CascadesItself = true
 	if got := newStrategy(def, nil).DefaultGarbageCollectionPolicy(t.Context()); got != rest.Unsupported {
 		t.Errorf("for a kind that cascades itself: %v", got)
+	}
+}
+
+// Where no garbage collector runs, whoever sets an owner is warned, once for each change of it.
+func TestOwnersWithoutAGarbageCollectorWarn(t *testing.T) {
+	owned := &arl.Sandbox{ObjectMeta: metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{Name: "o", UID: "1"}}}}
+	other := owned.DeepCopy()
+	other.OwnerReferences[0].UID = "2"
+	free := &arl.Sandbox{}
+	for _, keeps := range []bool{false, true} {
+		s := newStrategy(sandboxDefinition(), nil)
+		s.keepsDependents = keeps
+		for _, tt := range []struct {
+			name     string
+			warnings []string
+			want     bool
+		}{
+			{"created with an owner", s.WarningsOnCreate(t.Context(), owned), keeps},
+			{"created without", s.WarningsOnCreate(t.Context(), free), false},
+			{"an owner is added", s.WarningsOnUpdate(t.Context(), owned, free), keeps},
+			{"another owner", s.WarningsOnUpdate(t.Context(), other, owned), keeps},
+			{"the same owner", s.WarningsOnUpdate(t.Context(), owned, owned), false},
+			{"an owner is removed", s.WarningsOnUpdate(t.Context(), free, owned), false},
+		} {
+			if got := slices.Contains(tt.warnings, dependentStays); got != tt.want {
+				t.Errorf("%s, with keepsDependents %v: warnings %q", tt.name, keeps, tt.warnings)
+			}
+		}
+	}
+	if len(dependentStays) > 120 {
+		t.Errorf("the warning has %d characters, of at most 120", len(dependentStays))
 	}
 }

@@ -71,6 +71,8 @@ func share(serving *genericoptions.SecureServingOptions) func(network, address s
 // explain names the flag that the cause of an error has to do with.
 func explain(address string, serving *genericoptions.SecureServingOptions, err error) error {
 	switch {
+	case errors.Is(err, syscall.EADDRINUSE) && serving.BindPort == 0:
+		return fmt.Errorf("--secure-port 0: every port of %s is in use: end some connections or processes, or name a port: %w", serving.BindAddress, err)
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("--secure-port %d: %s is in use: stop the process that listens there, or choose another port: %w",
 			serving.BindPort, address, err)

@@ -4,6 +4,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -52,5 +53,15 @@ func TestAnyPortIsNamed(t *testing.T) {
 	defer serving.Listener.Close()
 	if serving.BindPort == 0 || serving.BindPort != serving.Listener.Addr().(*net.TCPAddr).Port {
 		t.Errorf("the port is %d, the listener's address %s", serving.BindPort, serving.Listener.Addr())
+	}
+}
+
+// Port 0 is no port that can be in use: if none is free, the address is what is full.
+func TestNoFreePortNamesTheAddress(t *testing.T) {
+	serving := genericoptions.NewSecureServingOptions()
+	serving.BindAddress, serving.BindPort = net.IPv4(127, 0, 0, 1), 0
+	err := explain("127.0.0.1:0", serving, &net.OpError{Op: "listen", Err: syscall.EADDRINUSE})
+	if !strings.Contains(err.Error(), "every port of 127.0.0.1 is in use") || strings.Contains(err.Error(), "127.0.0.1:0") {
+		t.Errorf("error %v, want one that names the address", err)
 	}
 }

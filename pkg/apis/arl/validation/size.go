@@ -19,6 +19,10 @@ const (
 	// change an object by sending the whole of it as JSON need it to fit.
 	RequestLimit = 3 << 20
 
+	// MaxItems bounds the keys of every map and the items of every list of an object: labels,
+	// finalizers, environment variables, containers and so on. Some have lower bounds of their own.
+	MaxItems = 1024
+
 	// The largest parts of a task's status. The scheduler keeps to them.
 
 	// TaskOutputLimit bounds each of status.stdout and status.stderr, in bytes as the steps wrote them.
