@@ -105,7 +105,8 @@ const (
 	TaskReasonRunning = "Running"
 	// TaskReasonWaitingForSandbox: the sandbox is not Ready yet.
 	TaskReasonWaitingForSandbox = "WaitingForSandbox"
-	// TaskReasonQueued: earlier tasks of the sandbox come first.
+	// TaskReasonQueued: earlier tasks of the sandbox come first, or the server runs as many tasks as it
+	// may, in all or of this namespace.
 	TaskReasonQueued = "Queued"
 	// TaskReasonRetrying: an attempt failed and another will be made.
 	TaskReasonRetrying = "Retrying"

@@ -179,7 +179,7 @@ func (e *Executor) note(ctx context.Context, uid types.UID) error {
 		return nil
 	}
 	changed := *t.task
-	reason, message := waitingFor(t)
+	reason, message := e.waitingForLocked(t)
 	e.mu.Unlock()
 	if changed.Status.ObservedGeneration != 0 && changed.Status.Message == message {
 		return nil
@@ -206,12 +206,15 @@ func (e *Executor) note(ctx context.Context, uid types.UID) error {
 	return nil
 }
 
-// waitingFor says for what a pending task waits.
-func waitingFor(t *entry) (reason, message string) {
+// waitingForLocked says for what a pending task waits.
+func (e *Executor) waitingForLocked(t *entry) (reason, message string) {
 	sandbox := t.box.sandbox
+	first, _ := t.box.pending.Min()
 	switch {
 	case sandbox == nil && t.blocked != "":
 		return v1alpha1.TaskReasonWaitingForSandbox, clip(t.blocked, maxMessage)
+	case t == first && t.box.queued:
+		return v1alpha1.TaskReasonQueued, e.slots.why(t.box.key.Namespace)
 	case sandbox == nil:
 		return v1alpha1.TaskReasonWaitingForSandbox, fmt.Sprintf("there is no sandbox %q yet", t.box.key.Name)
 	case sandbox.Status.Phase == v1alpha1.SandboxReady:

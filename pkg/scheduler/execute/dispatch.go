@@ -24,18 +24,16 @@ func (e *Executor) dispatchLocked(b *box) {
 	}
 	if !b.queued && e.startableLocked(b) {
 		b.queued = true
-		e.ready = append(e.ready, b)
+		e.slots.queue(b)
 	}
-	e.pumpLocked()
+	e.startNextLocked()
 }
 
-// pumpLocked starts tasks for as long as there is room for executions: one of
-// each sandbox in turn, so that a sandbox with many tasks is not ahead of one with few.
-func (e *Executor) pumpLocked() {
-	for len(e.ready) > 0 && e.running < e.config.MaxExecutions {
-		b := e.ready[0]
-		e.ready[0] = nil
-		e.ready = e.ready[1:]
+// startNextLocked starts tasks for as long as there is room for executions: one of each sandbox in
+// turn, so that a sandbox with many tasks is not ahead of one with few, and a namespace with many
+// sandboxes is not ahead of another.
+func (e *Executor) startNextLocked() {
+	for b := e.slots.next(); b != nil; b = e.slots.next() {
 		b.queued = false
 		if !e.startableLocked(b) {
 			continue
@@ -48,7 +46,7 @@ func (e *Executor) pumpLocked() {
 		}
 		if e.startableLocked(b) {
 			b.queued = true
-			e.ready = append(e.ready, b)
+			e.slots.queue(b)
 		}
 	}
 }
@@ -152,7 +150,7 @@ func (e *Executor) startLocked(t *entry) {
 	}
 	t.stage, t.execution = running, x
 	t.box.running[t] = struct{}{}
-	e.running++
+	e.slots.take(t.box.key.Namespace)
 	e.useLocked(x.id.podUID)
 	e.stopTimers(t)
 	e.starts <- x
@@ -179,7 +177,7 @@ func (e *Executor) leaveLocked(t *entry) {
 	case running:
 		delete(t.box.running, t)
 		t.execution = nil
-		e.running--
+		e.slots.give(t.box.key.Namespace)
 	}
 }
 
@@ -193,7 +191,7 @@ func (e *Executor) afterLocked(b *box) {
 	}
 	e.config.ActivityChanged(b.key)
 	e.dispatchLocked(b)
-	e.pumpLocked()
+	e.startNextLocked()
 	e.tidyLocked(b)
 }
 

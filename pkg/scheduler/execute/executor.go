@@ -64,7 +64,8 @@ type Config struct {
 	Retention time.Duration
 	// RetentionBytes bounds the size of all finished tasks that are not to be retained. 0: no bound.
 	RetentionBytes int64
-	// MaxExecutions bounds the executions under way in all sandboxes together.
+	// MaxExecutions bounds the executions under way in all sandboxes together. They are shared among
+	// namespaces: see slots.
 	MaxExecutions int
 	// OutputLimit bounds what of each of stdout and stderr is kept in a task's status, in bytes.
 	OutputLimit int
@@ -93,13 +94,12 @@ type Executor struct {
 	// tasks are those that have not ended, and those whose end the cache has
 	// yet to show: without them a stale event would look like a new task.
 	tasks map[types.UID]*entry
-	// running counts the executions under way, uses those in each pod.
-	running int
-	uses    map[types.UID]*podUse
+	// slots are the executions under way and the sandboxes with a task to start, uses the executions in
+	// each pod.
+	slots *slots
+	uses  map[types.UID]*podUse
 	// finished are the ended tasks that may be deleted for their size.
 	finished *finishedTasks
-	// ready are the sandboxes with a task to start, in turn.
-	ready []*box
 }
 
 // New returns an Executor that starts nothing before Start.
@@ -116,6 +116,7 @@ func New(config Config) *Executor {
 		audits:   work.NewQueue[types.NamespacedName]("sandboxes of before the start", config.Timers),
 		boxes:    map[types.NamespacedName]*box{},
 		tasks:    map[types.UID]*entry{},
+		slots:    newSlots(config.MaxExecutions),
 		uses:     map[types.UID]*podUse{},
 		finished: newFinishedTasks(config.RetentionBytes),
 	}
@@ -209,7 +210,7 @@ type box struct {
 	condemned types.UID
 	// audit says whether the sandbox has still to be asked for steps of before the start.
 	audit audited
-	// queued says that the box is among Executor.ready.
+	// queued says that the box is in Executor.slots.
 	queued bool
 }
 

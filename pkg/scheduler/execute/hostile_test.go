@@ -69,7 +69,10 @@ func TestValuesThatCannotBe(t *testing.T) {
 			h.Runtime.Behave = func(ctx context.Context, _ wire.Execution) wire.ExecutionResult {
 				schedulertest.Report(ctx, wire.Event{Type: wire.EventStepStarted, Time: step.StartTime})
 				schedulertest.Report(ctx, wire.Event{Type: wire.EventStepFinished, StepDone: &step})
-				<-proceed
+				select {
+				case <-proceed:
+				case <-ctx.Done():
+				}
 				return wire.ExecutionResult{
 					State: wire.Failed, DurationMicros: step.DurationMicros, ExitCode: step.ExitCode, StdoutBytes: step.StdoutBytes,
 					StderrBytes: math.MaxInt64, Steps: []wire.StepResult{step},
@@ -173,8 +176,11 @@ func TestAOneShotTaskWhoseAgentBreaksTheProtocol(t *testing.T) {
 func TestARestartMeetsABrokenAgent(t *testing.T) {
 	hold := make(chan struct{})
 	h := schedulertest.New(t)
-	h.Runtime.Behave = func(_ context.Context, execution wire.Execution) wire.ExecutionResult {
-		<-hold
+	h.Runtime.Behave = func(ctx context.Context, execution wire.Execution) wire.ExecutionResult {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+		}
 		return broken["steps"](execution)
 	}
 	h, agent := ready(t, h)

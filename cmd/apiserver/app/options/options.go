@@ -157,7 +157,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 		"Size that all finished tasks may have together; the oldest are deleted before their time. "+
 			"Tasks with retentionPolicy Retain neither count nor are deleted. 0 turns the bound off.")
 	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
-		"How many tasks run at the same time in all sandboxes together.")
+		"How many tasks run at the same time in all sandboxes together. One namespace may have seven eighths of those that others leave.")
 
 	fromLibrary(sets.FlagSet("audit"), o.Audit.AddFlags)
 	fromLibrary(sets.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) })
