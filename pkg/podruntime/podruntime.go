@@ -104,6 +104,9 @@ const (
 	// ReasonAgentLost: the agent does not answer any more, although its process is there. The scheduler
 	// finds that out; no runtime reports it.
 	ReasonAgentLost = "AgentLost"
+	// ReasonAgentProtocolViolation: the agent answers as its program never does. The scheduler finds that
+	// out, too.
+	ReasonAgentProtocolViolation = "AgentProtocolViolation"
 	// ReasonUnschedulable: no node has room for the pod, or may take it.
 	ReasonUnschedulable = "Unschedulable"
 	// ReasonSchedulingGated: somebody has yet to remove the pod's scheduling gates.

@@ -81,7 +81,7 @@ func (s *Session) judge(ctx context.Context, task *v1alpha1.Task) (*Result, erro
 	case v1alpha1.TaskReasonSandboxFailed, v1alpha1.TaskReasonSandboxDeleted,
 		v1alpha1.TaskReasonSandboxExpired, v1alpha1.TaskReasonAllocationTimeout:
 		return result, s.lost(result, result.Message)
-	case v1alpha1.TaskReasonAgentLost:
+	case v1alpha1.TaskReasonAgentLost, v1alpha1.TaskReasonAgentProtocolViolation:
 		if s.sandboxGone(ctx) {
 			return result, s.lost(result, result.Message)
 		}

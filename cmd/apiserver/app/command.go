@@ -55,6 +55,7 @@ It creates ordinary pods, and it uses the cluster's authentication and RBAC.`,
 			if err := prepare(o); err != nil {
 				return err
 			}
+			limitLibraryLog()
 			return Run(cmd.Context(), o, version)
 		},
 	}

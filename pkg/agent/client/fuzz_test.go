@@ -87,7 +87,7 @@ func checkPassed(t *testing.T, event *wire.Event) {
 		}
 	}
 	for _, step := range steps {
-		if text := step.Name + step.Reason + step.Message; !utf8.ValidString(text) || len(text) > 3*(maxName+maxReason+maxStepMessage) || clean(text) != text {
+		if text := step.Name + step.Reason + step.Message; !utf8.ValidString(text) || len(text) > 3*(maxName+maxReason+maxStepMessage) || Clean(text) != text {
 			t.Errorf("the texts %q", text)
 		}
 	}

@@ -172,7 +172,7 @@ func checkResult(result *wire.ExecutionResult, l limits) error {
 			return err
 		}
 	}
-	result.Reason, result.Message = clean(result.Reason), clean(result.Message)
+	result.Reason, result.Message = Clean(result.Reason), Clean(result.Message)
 	return nil
 }
 
@@ -184,7 +184,7 @@ func checkStep(step *wire.StepResult) error {
 	case len(step.Name) > maxName, len(step.Reason) > maxReason, len(step.Message) > maxStepMessage:
 		return violation("a step with a name of %d bytes, a reason of %d and a message of %d", len(step.Name), len(step.Reason), len(step.Message))
 	}
-	step.Name, step.Reason, step.Message = clean(step.Name), clean(step.Reason), clean(step.Message)
+	step.Name, step.Reason, step.Message = Clean(step.Name), Clean(step.Reason), Clean(step.Message)
 	return nil
 }
 
@@ -202,11 +202,11 @@ func checkHealth(health *wire.Health) error {
 		if len(id) > maxExecutionID {
 			return violation("an execution with an ID of %d bytes", len(id))
 		}
-		health.Running[i] = clean(id)
+		health.Running[i] = Clean(id)
 	}
-	health.Version, health.PodUID = clean(health.Version), clean(health.PodUID)
+	health.Version, health.PodUID = Clean(health.Version), Clean(health.PodUID)
 	if health.Main != nil {
-		health.Main.Error = clean(health.Main.Error)
+		health.Main.Error = Clean(health.Main.Error)
 	}
 	if ready := health.Readiness; ready != nil {
 		switch ready.State {
@@ -217,15 +217,15 @@ func checkHealth(health *wire.Health) error {
 		if len(ready.Message) > maxProbeMessage {
 			return violation("a message of %d bytes about probes", len(ready.Message))
 		}
-		ready.Message = clean(ready.Message)
+		ready.Message = Clean(ready.Message)
 	}
 	return nil
 }
 
-// clean returns a text of an agent that can be shown and logged: valid UTF-8 in which U+FFFD stands
+// Clean returns a text of an agent that can be shown and logged: valid UTF-8 in which U+FFFD stands
 // for control characters other than the ends of lines and tabs. It is not longer than three times
 // the text, and the same if there is nothing to clean.
-func clean(text string) string {
+func Clean(text string) string {
 	unfit := func(r rune) bool {
 		return r < ' ' && r != '\n' && r != '\t' && r != '\r' || r == 0x7f || r >= 0x80 && r < 0xa0
 	}
@@ -240,10 +240,10 @@ func clean(text string) string {
 	}, text)
 }
 
-// clipped is clean for a text that is shown in part if it is longer than limit.
+// clipped is Clean for a text that is shown in part if it is longer than limit.
 func clipped(text string, limit int) string {
 	if len(text) > limit {
 		text = strings.ToValidUTF8(text[:limit], "") + "..."
 	}
-	return clean(text)
+	return Clean(text)
 }

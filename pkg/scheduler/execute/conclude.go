@@ -86,6 +86,10 @@ func (e *Executor) conclude(ctx context.Context, t *entry, x *execution, v verdi
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if given {
+		v.result = nil
+		t.refused = &v
+	}
 	e.endLocked(t)
 }
 
@@ -94,7 +98,8 @@ var errRefused = errors.New("the server refuses every status of the task")
 
 // persist writes a task's status until it is stored. It returns nil if the task is gone or has been
 // ended by somebody else. If the server refuses even the least status, or ctx ends first, it returns
-// an error; the task then stays as it is stored, and its place in the sandbox is free.
+// an error; the task then stays as it is stored until somebody changes it, and its place in the sandbox
+// is free.
 func (e *Executor) persist(ctx context.Context, t *entry, change func(status *v1alpha1.TaskStatus, d detail)) (*v1alpha1.Task, error) {
 	e.mu.Lock()
 	latest := t.task
@@ -116,7 +121,7 @@ func (e *Executor) persist(ctx context.Context, t *entry, change func(status *v1
 		}
 		if unfit(err) || forbidden > maxForbidden {
 			err = fmt.Errorf("%w: %w", errRefused, err)
-			klog.FromContext(ctx).Error(err, "The end of the task cannot be stored: it stays as it is, and nothing runs of it; delete it")
+			klog.FromContext(ctx).Error(err, "The end of the task cannot be stored: nothing runs of it; it is tried again when the task is changed, for instance by spec.cancel")
 			return nil, err
 		}
 		klog.FromContext(ctx).Error(err, "Status of task not stored, trying again")

@@ -268,6 +268,8 @@ type entry struct {
 	gone, finished bool
 	// verdict is set while settling.
 	verdict *verdict
+	// refused is the verdict that the server has refused to store in any form.
+	refused *verdict
 	// execution is set while running.
 	execution *execution
 }

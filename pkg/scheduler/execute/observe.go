@@ -47,7 +47,11 @@ func (e *Executor) SetTask(task *v1alpha1.Task) {
 // takeLocked takes in a state of a known task, whoever brings it, unless there
 // is a later one. A cancel is heeded by whoever is the first to bring it.
 func (e *Executor) takeLocked(t *entry, task *v1alpha1.Task) {
-	if t.stage == ended || plan.Arrival(task.ResourceVersion) < plan.Arrival(t.task.ResourceVersion) {
+	if plan.Arrival(task.ResourceVersion) < plan.Arrival(t.task.ResourceVersion) {
+		return
+	}
+	if t.stage == ended {
+		e.resettleLocked(t, task)
 		return
 	}
 	was := t.cancelled()
@@ -55,6 +59,19 @@ func (e *Executor) takeLocked(t *entry, task *v1alpha1.Task) {
 	if t.cancelled() && !was {
 		e.cancelLocked(t)
 	}
+}
+
+// resettleLocked has the end of a task written once more that the server has refused to store, after the
+// task was changed.
+func (e *Executor) resettleLocked(t *entry, task *v1alpha1.Task) {
+	if t.refused == nil || t.gone || task.ResourceVersion == t.task.ResourceVersion {
+		return
+	}
+	t.task, t.verdict, t.refused = task, t.refused, nil
+	t.box = e.boxLocked(t.box.key)
+	t.box.settling++
+	t.stage = settling
+	e.settles.Add(t.uid)
 }
 
 // admitLocked enters a task that is seen for the first time.

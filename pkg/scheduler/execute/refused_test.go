@@ -45,6 +45,12 @@ func TestAStatusThatIsRefused(t *testing.T) {
 			if !strings.Contains(got.Message, test.says) {
 				t.Errorf("it says %+v", got)
 			}
+			h.API.SetFault(nil)
+			if test.state == v1alpha1.TaskPending {
+				// Its end is written when it is changed.
+				cancel(t, h, "task")
+				h.WaitState("task", v1alpha1.TaskSucceeded)
+			}
 		})
 	}
 }

@@ -71,8 +71,9 @@ type loss struct {
 	final bool
 	// graceful says that its pod is there still: what runs in it gets its grace.
 	graceful bool
-	// podLost says that the pod went without the agent's telling how steps went.
-	podLost bool
+	// podLost says that the pod went without the agent's telling how steps went, and broken that its
+	// agent has broken the protocol.
+	podLost, broken bool
 }
 
 // deleted is the loss of a sandbox that was deleted.
@@ -125,6 +126,7 @@ func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
 			message: fmt.Sprintf("sandbox %q has failed: %s: %s", sandbox.Name, status.Reason, status.Message),
 			class:   v1alpha1.FailureInfrastructure,
 			podLost: status.Reason == v1alpha1.SandboxReasonPodLost || status.Reason == v1alpha1.SandboxReasonAgentLost,
+			broken:  status.Reason == v1alpha1.SandboxReasonAgentProtocolViolation,
 		}, true
 	}
 }
@@ -136,8 +138,12 @@ func lostVerdict(t *entry, sandbox *v1alpha1.Sandbox, l loss) verdict {
 	v.begun = t.begun || t.stage == running || t.restored && sandbox.Status.PodName != ""
 	if v.begun {
 		v.message += mayHaveRun
-		if l.podLost {
+		switch {
+		case l.podLost:
 			v.reason = v1alpha1.TaskReasonAgentLost
+		case l.broken:
+			// As brokenVerdict has it, whoever was the first to find out.
+			v.reason, v.class, v.final = v1alpha1.TaskReasonAgentProtocolViolation, v1alpha1.FailureUser, true
 		}
 	}
 	return v

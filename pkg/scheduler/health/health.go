@@ -3,7 +3,8 @@
 //
 // Every pod that is Ready is probed: once every Interval, and more often after a missed probe. An agent
 // that has missed all probes for Patience, and at least minMisses of them, is lost. So an agent that
-// stops answering is found after about Interval + Patience.
+// stops answering is found after about Interval + Patience. One that breaks the protocol is lost at
+// once.
 //
 // If many agents miss their probes at the same time, the server or its network is the likelier cause.
 // Then an agent is lost only after DoubtPatience: see Prober.patience.
@@ -32,6 +33,7 @@ import (
 	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
 	"arl.io/arl/pkg/scheduler/timer"
 	"arl.io/arl/pkg/scheduler/work"
@@ -67,8 +69,9 @@ type Config struct {
 	Runtime podruntime.Runtime
 	Timers  *timer.Queue
 	Clock   clock.PassiveClock
-	// Lost reports a pod whose agent is lost, and how. It may not block.
-	Lost func(pod podruntime.Key, uid types.UID, message string)
+	// Lost reports a pod whose agent is lost, and how: with reason podruntime.ReasonAgentLost, or
+	// ReasonAgentProtocolViolation if it has broken the protocol. It may not block.
+	Lost func(pod podruntime.Key, uid types.UID, reason, message string)
 }
 
 // Prober probes the agents of pods. It is safe for concurrent use.
@@ -157,10 +160,14 @@ func (p *Prober) probe(ctx context.Context, uid types.UID) error {
 	if ctx.Err() != nil {
 		return nil
 	}
+	reason := podruntime.ReasonAgentLost
 	lost, message := p.settle(s, begun, err)
+	if errors.Is(err, client.ErrProtocol) {
+		reason = podruntime.ReasonAgentProtocolViolation
+	}
 	if lost {
 		klog.FromContext(ctx).V(2).Info("An agent is lost", "pod", s.key, "uid", uid, "err", err)
-		p.config.Lost(s.key, uid, message)
+		p.config.Lost(s.key, uid, reason, message)
 	}
 	return nil
 }
@@ -198,6 +205,10 @@ func (p *Prober) settle(s *subject, begun time.Time, err error) (lost bool, mess
 		interval := p.intervalLocked()
 		p.scheduleLocked(s.uid, wait.Jitter(interval-time.Duration(jitter/2*float64(interval)), jitter))
 		return false, ""
+	}
+	if errors.Is(err, client.ErrProtocol) {
+		p.dropLocked(s.uid)
+		return true, fmt.Sprintf("the agent has been taken over by something that runs in the pod: %v", err)
 	}
 	if s.misses == 0 {
 		p.missing++

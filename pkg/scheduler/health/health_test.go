@@ -36,7 +36,7 @@ func start(t *testing.T, pods int) *fixture {
 	f.timers = timer.New(f.clock)
 	runtime := schedulertest.NewRuntime(f.clock)
 	prober := health.New(health.Config{Runtime: runtime, Timers: f.timers, Clock: f.clock,
-		Lost: func(pod podruntime.Key, _ types.UID, message string) {
+		Lost: func(pod podruntime.Key, _ types.UID, _, message string) {
 			f.mu.Lock()
 			defer f.mu.Unlock()
 			f.lost[pod.Name] = message

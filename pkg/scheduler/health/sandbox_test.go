@@ -53,17 +53,27 @@ func gone(h *schedulertest.Harness, pod string) error {
 	return nil
 }
 
-// TestAFrozenAgentFailsItsSandbox freezes the agent of a sandbox in which a task runs whose own timeout
-// is far away, and one in which none runs.
-func TestAFrozenAgentFailsItsSandbox(t *testing.T) {
-	for name, busy := range map[string]bool{"a task runs": true, "no task runs": false} {
+// TestAnAgentFailsItsSandbox freezes the agent of a sandbox in which a task runs whose own timeout is
+// far away, and one in which none runs; and has them break the protocol.
+func TestAnAgentFailsItsSandbox(t *testing.T) {
+	for name, test := range map[string]struct {
+		attack func(*schedulertest.Agent)
+		busy   bool
+		reason string
+		class  v1alpha1.FailureClass
+	}{
+		"frozen, a task runs":  {(*schedulertest.Agent).Freeze, true, v1alpha1.SandboxReasonAgentLost, v1alpha1.FailureInfrastructure},
+		"frozen, no task runs": {(*schedulertest.Agent).Freeze, false, v1alpha1.SandboxReasonAgentLost, ""},
+		"broken, a task runs":  {(*schedulertest.Agent).Break, true, v1alpha1.SandboxReasonAgentProtocolViolation, v1alpha1.FailureUser},
+		"broken, no task runs": {(*schedulertest.Agent).Break, false, v1alpha1.SandboxReasonAgentProtocolViolation, ""},
+	} {
 		t.Run(name, func(t *testing.T) {
 			h := schedulertest.NewFrozen(t)
 			h.Runtime.Behave = schedulertest.Hang
 			h.Start()
 			filled(h)
 			pod := h.Runtime.Pod(h.CreateSandbox(schedulertest.Sandbox("box", "pool")).Status.PodName)
-			if busy {
+			if test.busy {
 				task := schedulertest.Task("task", "box")
 				task.Spec.Timeout = "24h"
 				h.CreateTask(task)
@@ -74,39 +84,45 @@ func TestAFrozenAgentFailsItsSandbox(t *testing.T) {
 					return nil
 				})
 			}
-			pod.Agent.Freeze()
+			test.attack(pod.Agent)
 			eventually(h, time.Second, "the sandbox has failed", func() error {
 				box, err := h.API.ArlV1alpha1().Sandboxes(schedulertest.Namespace).Get(t.Context(), "box", getOptions)
 				if err != nil {
 					return err
 				}
-				if box.Status.Phase != v1alpha1.SandboxFailed || box.Status.Reason != v1alpha1.SandboxReasonAgentLost {
+				if box.Status.Phase != v1alpha1.SandboxFailed || box.Status.Reason != test.reason {
 					return fmt.Errorf("it is %s: %s: %s", box.Status.Phase, box.Status.Reason, box.Status.Message)
 				}
 				return nil
 			})
 			h.Eventually("the pod is deleted", func() error { return gone(h, pod.Name) })
-			if !busy {
+			if !test.busy {
 				return
 			}
 			task := h.WaitState("task", v1alpha1.TaskFailed)
-			if task.Status.Reason != v1alpha1.TaskReasonAgentLost || task.Status.FailureClass != v1alpha1.FailureInfrastructure {
+			if task.Status.Reason != test.reason || task.Status.FailureClass != test.class {
 				t.Errorf("the task ended with %s, class %s: %s", task.Status.Reason, task.Status.FailureClass, task.Status.Message)
 			}
 		})
 	}
 }
 
-// TestAFrozenIdlePodIsReplaced freezes the agent of a pod that nobody uses.
-func TestAFrozenIdlePodIsReplaced(t *testing.T) {
-	h := schedulertest.NewFrozen(t)
-	h.Start()
-	filled(h)
-	frozen := h.Runtime.Pods()[0]
-	frozen.Agent.Freeze()
-	eventually(h, time.Second, "the pod is deleted", func() error { return gone(h, frozen.Name) })
-	waitIdle(h)
-	if box := h.CreateSandbox(schedulertest.Sandbox("box", "pool")); box.Status.PodName == "" || box.Status.PodName == frozen.Name {
-		t.Errorf("the sandbox has pod %q", box.Status.PodName)
+// TestAnIdlePodIsReplaced freezes the agent of a pod that nobody uses, or has it break the protocol.
+func TestAnIdlePodIsReplaced(t *testing.T) {
+	for name, attack := range map[string]func(*schedulertest.Agent){
+		"frozen": (*schedulertest.Agent).Freeze, "broken": (*schedulertest.Agent).Break,
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := schedulertest.NewFrozen(t)
+			h.Start()
+			filled(h)
+			pod := h.Runtime.Pods()[0]
+			attack(pod.Agent)
+			eventually(h, time.Second, "the pod is deleted", func() error { return gone(h, pod.Name) })
+			waitIdle(h)
+			if box := h.CreateSandbox(schedulertest.Sandbox("box", "pool")); box.Status.PodName == "" || box.Status.PodName == pod.Name {
+				t.Errorf("the sandbox has pod %q", box.Status.PodName)
+			}
+		})
 	}
 }

@@ -249,6 +249,8 @@ func lossReason(p podruntime.Pod) string {
 	switch {
 	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonAgentLost:
 		return v1alpha1.SandboxReasonAgentLost
+	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonAgentProtocolViolation:
+		return v1alpha1.SandboxReasonAgentProtocolViolation
 	default:
 		return v1alpha1.SandboxReasonPodLost
 	}

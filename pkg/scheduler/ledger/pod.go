@@ -146,16 +146,17 @@ func (l *Ledger) failLocked(p *pod) {
 	l.leaveLocked(p)
 }
 
-// LoseAgent reports that the agent of a pod does not answer any more. The pod counts as failed: its
-// sandbox fails with reason AgentLost, and the pod is deleted. It does nothing if the pod is not Ready.
-func (l *Ledger) LoseAgent(key podruntime.Key, uid types.UID, message string) {
+// LoseAgent reports that the agent of a pod does not answer any more, or has broken the protocol: the
+// reason is podruntime.ReasonAgentLost or ReasonAgentProtocolViolation. The pod counts as failed: its
+// sandbox fails with the same reason, and the pod is deleted. It does nothing if the pod is not Ready.
+func (l *Ledger) LoseAgent(key podruntime.Key, uid types.UID, reason, message string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.pods[key]
 	if p == nil || p.UID != uid || p.Phase != podruntime.Ready {
 		return
 	}
-	p.Phase, p.Reason, p.Message = podruntime.Failed, podruntime.ReasonAgentLost, bounded(message)
+	p.Phase, p.Reason, p.Message = podruntime.Failed, reason, bounded(message)
 	l.failLocked(p)
 }
 

@@ -25,6 +25,7 @@ var remedies = []struct{ reason, phrase, step string }{
 	{podruntime.ReasonEvicted, "", "the server starts another pod by itself"},
 	{podruntime.ReasonNodeLost, "", "the server starts another pod by itself"},
 	{podruntime.ReasonAgentLost, "", "the server starts another pod by itself"},
+	{podruntime.ReasonAgentProtocolViolation, "", "check what the image and command in the pool's spec.template run"},
 	{podruntime.ReasonDeleted, "", "the server starts another pod by itself"},
 	{podruntime.ReasonStart, "address already in use", "change the port of the other container in the pool's spec.template"},
 	{podruntime.ReasonStart, "command cannot be started", "correct command in the pool's spec.template"},

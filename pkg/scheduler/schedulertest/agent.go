@@ -84,8 +84,9 @@ type Agent struct {
 	known    map[string]*run
 	began    []string
 	dropped  []string
-	// deaf agents refuse connections, and frozen ones do not answer.
-	deaf, dead, frozen bool
+	// deaf agents refuse connections, frozen ones do not answer, and broken ones break the protocol when
+	// they are asked for their health.
+	deaf, dead, frozen, broken bool
 }
 
 // run is an execution.
@@ -128,6 +129,13 @@ func (a *Agent) Freeze() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.frozen = true
+}
+
+// Break has the agent break the protocol when it is asked for its health.
+func (a *Agent) Break() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.broken = true
 }
 
 // Thaw undoes Freeze. Requests that wait already get no answer.
@@ -197,6 +205,8 @@ func (a *Agent) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	id, verb, _ := strings.Cut(strings.TrimPrefix(request.URL.Path, "/v1/executions/"), "/")
 	switch {
+	case request.URL.Path == "/v1/health" && a.broken:
+		return a.answerLocked(http.StatusOK, wire.Health{Readiness: &wire.Readiness{State: "Odd"}}), nil
 	case request.URL.Path == "/v1/health":
 		return a.answerLocked(http.StatusOK, wire.Health{Used: len(a.began) > 0, Running: a.runningLocked()}), nil
 	case request.Method == http.MethodPost && request.URL.Path == "/v1/executions":

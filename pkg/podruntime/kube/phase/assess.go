@@ -7,6 +7,7 @@
 package phase
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -154,7 +155,7 @@ func agentKey(pod *corev1.Pod) []byte {
 		return nil
 	}
 	var identity wire.Identity
-	if json.Unmarshal([]byte(setup.State.Terminated.Message), &identity) != nil {
+	if json.Unmarshal([]byte(setup.State.Terminated.Message), &identity) != nil || len(identity.PublicKeySHA256) > sha256.Size {
 		return nil
 	}
 	return identity.PublicKeySHA256
