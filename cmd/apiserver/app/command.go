@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/component-base/cli/globalflag"
-	logsapi "k8s.io/component-base/logs/api/v1"
 
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/pki"
@@ -90,7 +89,7 @@ func prepare(o *options.Options) error {
 	if err := o.Validate(); err != nil {
 		return err
 	}
-	if err := logsapi.ValidateAndApply(o.Logs, nil); err != nil {
+	if err := setUpLogs(o.Logs); err != nil {
 		return fmt.Errorf("set up logging: %w", err)
 	}
 	return nil
