@@ -29,6 +29,7 @@ func newDoctorCommand() *cobra.Command {
 				ImagesDir: local.ImagesDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
 				TrashDir:  local.TrashDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
 				AgentPath: o.Runtime.AgentPath,
+				UserIDs:   o.Runtime.PodUserIDs,
 			})
 			if _, err := report.WriteTo(cmd.OutOrStdout()); err != nil {
 				return fmt.Errorf("print the report: %w", err)
@@ -41,5 +42,6 @@ func newDoctorCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", ".", "Where a server's data would be.")
 	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
+	o.Runtime.AddPodUserIDs(cmd.Flags())
 	return cmd
 }

@@ -50,6 +50,7 @@ The server must be stopped. A damaged database does not matter.`,
 	}
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", "", "The stopped server's data directory.")
 	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
+	o.Runtime.AddPodUserIDs(cmd.Flags())
 	cmd.Flags().BoolVar(&keepImages, "keep-images", false, "Keep the images, so that they need not be pulled again.")
 	if err := cmd.MarkFlagRequired("data-dir"); err != nil {
 		panic(err) // the flag is defined two lines above
@@ -67,7 +68,10 @@ func purge(ctx context.Context, o *options.Options, keepImages bool, out io.Writ
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
-	pods, err := local.New(ctx, local.Config{Dir: filepath.Join(o.DataDir, standalone.RuntimeDir), AgentPath: o.Runtime.AgentPath, KeepTrash: true})
+	pods, err := local.New(ctx, local.Config{
+		Dir: filepath.Join(o.DataDir, standalone.RuntimeDir), AgentPath: o.Runtime.AgentPath, UserIDs: o.Runtime.PodUserIDs,
+		KeepTrash: true,
+	})
 	if err != nil {
 		return fmt.Errorf("set up the container runtime: %w", err)
 	}

@@ -45,7 +45,7 @@ func (r *Runtime) adoptAll(ctx context.Context, pods *sync.WaitGroup) error {
 			continue
 		}
 		p := newPod(rec.Pod, rec.Cgroup, nil)
-		p.template, p.image = rec.Template, rec.Image
+		p.template, p.image, p.users = rec.Template, rec.Image, rec.users()
 		switch {
 		case rec.Image != "":
 			r.images.Hold(rec.Image)
@@ -138,5 +138,8 @@ func (r *Runtime) removeUnknown(ctx context.Context, uid types.UID) {
 	// Nobody knows which image it uses.
 	defer r.images.Pin()()
 	state := podruntime.Pod{UID: uid, Key: podruntime.Key{Name: string(uid)}}
-	r.removeWithRetries(ctx, newPod(state, launch.Cgroup{Parent: r.config.CgroupParent}, nil))
+	users := usersOf(r.podDir(uid), uid)
+	if r.removeWithRetries(ctx, newPod(state, launch.Cgroup{Parent: r.config.CgroupParent}, nil)) {
+		r.users.giveBack(uid, users)
+	}
 }

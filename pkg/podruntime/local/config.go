@@ -2,7 +2,7 @@ package local
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net/http"
@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/image"
 )
 
@@ -48,6 +49,9 @@ type Config struct {
 	StartTimeout time.Duration
 	// PidsLimit bounds the processes of a pod; 0 means DefaultPids.
 	PidsLimit int64
+	// UserIDs are given to pods, a part to each; zero means idrange.Default. Without root they mean nothing:
+	// every pod is the server's own user.
+	UserIDs idrange.Range
 	// CgroupParent is the cgroup that holds those of the pods; empty means one
 	// named after Dir.
 	CgroupParent string
@@ -100,14 +104,22 @@ func (c *Config) complete() error {
 	if c.Images.HighPercent == 0 {
 		c.Images.HighPercent = 100
 	}
+	if c.UserIDs.Size == 0 || os.Geteuid() != 0 {
+		c.UserIDs = idrange.Default
+	}
 	if c.CgroupParent == "" {
-		sum := sha256.Sum256([]byte(c.Dir))
-		c.CgroupParent = "/arl-" + hex.EncodeToString(sum[:4])
+		c.CgroupParent = fmt.Sprintf("/arl-%08x", c.seed())
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
 	}
 	return nil
+}
+
+// seed is a number that runtimes with other directories are unlikely to have.
+func (c *Config) seed() uint32 {
+	sum := sha256.Sum256([]byte(c.Dir))
+	return binary.BigEndian.Uint32(sum[:])
 }
 
 func (c *Config) completeAgent() error {

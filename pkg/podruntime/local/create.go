@@ -56,7 +56,11 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 		klog.FromContext(ctx).V(2).Info("A CPU limit below 1 makes steps wait for up to 100 ms: prefer a request",
 			"pod", spec.Key.String(), "quotaMicros", quota)
 	}
+	if p.users, err = r.users.take(); err != nil {
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, err)
+	}
 	if err := r.reserve(p); err != nil {
+		r.users.giveBack(p.pod.UID, p.users)
 		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, err)
 	}
 	// The record comes before anything else of the pod, so that nothing of it
@@ -66,10 +70,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 		err = r.save(p, p.pod)
 	}
 	if err != nil {
-		r.mu.Lock()
-		delete(r.pods, spec.Key)
-		r.mu.Unlock()
-		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, errors.Join(err, r.discard(ctx, p.pod.UID)))
+		return podruntime.Pod{}, fmt.Errorf("creating pod %s: %w", spec.Key, errors.Join(err, r.abandon(ctx, p)))
 	}
 	state := p.pod
 	r.mu.Lock()
@@ -78,6 +79,18 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 	r.observeLocked(p)
 	r.jobs = append(r.jobs, func(ctx context.Context) { r.supervise(ctx, p, r.startPod) })
 	return state, nil
+}
+
+// abandon gives back what a new pod has taken, and removes what there is of its files.
+func (r *Runtime) abandon(ctx context.Context, p *pod) error {
+	r.mu.Lock()
+	delete(r.pods, p.pod.Key)
+	r.mu.Unlock()
+	if err := r.discard(ctx, p.pod.UID); err != nil {
+		return err
+	}
+	r.users.giveBack(p.pod.UID, p.users)
+	return nil
 }
 
 // reserve takes the pod's key.

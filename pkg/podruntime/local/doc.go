@@ -20,13 +20,16 @@
 //	volumes       its emptyDir volumes
 //	output.log    what the agent and the template's command print
 //
+// Each pod has users of the machine that no other pod has (see users.go and idrange), because the kernel
+// counts much by user: see launch/limits.go for what bounds it in a pod.
+//
 // The special image "host", if allowed, shows the machine's own directories
 // under an overlay (see host.go): to try things out, not to keep secrets.
 //
 // Every pod has one goroutine, from Create or adoption to its end, which alone
 // moves it through its phases; Run starts and joins them all, and tells the
-// handler of changes from one queue. There is one lock, Runtime.mu, never held
-// over a call to the kernel. Packages below do the rest: image unpacks images,
+// handler of changes from one queue. The lock is Runtime.mu, never held over a
+// call to the kernel; userPool has one of its own, taken alone. Packages below do the rest: image unpacks images,
 // launch starts a container, seccomp filters its system calls, doctor says
 // what this machine can do.
 //

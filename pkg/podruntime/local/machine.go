@@ -10,6 +10,7 @@ import (
 	"github.com/opencontainers/cgroups/manager"
 	"k8s.io/klog/v2"
 
+	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
@@ -18,20 +19,17 @@ type machine struct {
 	rootless bool
 	// cgroups: pods get one each, with their limits.
 	cgroups bool
-	// ids is the range of users of containers.
-	ids launch.IDRange
-	// userNS shifts the owners of images' files to ids; nil if the file system
-	// does not take such a mount. Then ids begins at 0, so that they need no shift.
-	userNS *os.File
+	// shifts: mounts can shift the owners of images' files to the users of a pod. Otherwise the users of
+	// every pod are those of the machine, root included, so that the owners need no shift.
+	shifts bool
 }
 
 // examine finds out what this machine can do. What is missing and can be done
 // without is logged; doctor says how to mend it.
 func examine(ctx context.Context, config *Config) (machine, error) {
 	logger := klog.FromContext(ctx)
-	m := machine{rootless: os.Geteuid() != 0, ids: podIDs}
+	m := machine{rootless: os.Geteuid() != 0}
 	if m.rootless {
-		m.ids = launch.IDRange{Base: os.Geteuid(), Size: 1}
 		return m, nil
 	}
 	if err := launch.MakeCgroup(config.CgroupParent); err != nil {
@@ -39,25 +37,19 @@ func examine(ctx context.Context, config *Config) (machine, error) {
 	} else {
 		m.cgroups = true
 	}
-	ns, err := launch.NewUserNS(podIDs)
+	ids := config.UserIDs
+	ns, err := launch.NewUserNS(launch.IDRange{Base: ids.First, Size: min(ids.Size, idrange.PerPod)})
 	if err != nil {
-		return machine{}, fmt.Errorf("this machine does not allow user namespaces (see user.max_user_namespaces): %w", err)
+		return machine{}, fmt.Errorf("this machine does not allow user namespaces with the user IDs %v (run arl-apiserver doctor): %w", ids, err)
 	}
+	defer ns.Close()
 	if err := launch.CheckIDMap(filepath.Join(config.Dir, imagesName), ns); err != nil {
 		logger.Info("Images cannot be mounted with shifted owners: root of a container is root in its own user namespace only, but owns files of root",
 			"reason", err.Error())
-		m.ids = launch.IDRange{Base: 0, Size: podIDs.Size}
-		return m, ns.Close()
+		return m, nil
 	}
-	m.userNS = ns
+	m.shifts = true
 	return m, nil
-}
-
-func (m *machine) close() error {
-	if m.userNS == nil {
-		return nil
-	}
-	return m.userNS.Close()
 }
 
 func (m *machine) removeCgroupParent(name string) error {

@@ -20,7 +20,7 @@ import (
 func planner() *Runtime {
 	return &Runtime{
 		config:  Config{AllowHostImage: true, CgroupParent: "/parent", PidsLimit: 10},
-		machine: machine{cgroups: true, ids: podIDs},
+		machine: machine{cgroups: true, shifts: true},
 	}
 }
 

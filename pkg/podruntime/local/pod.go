@@ -9,6 +9,7 @@ import (
 
 	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
@@ -18,6 +19,8 @@ type pod struct {
 	pod podruntime.Pod
 	// plan says what to run; nil for a pod of an earlier process.
 	plan *plan
+	// users are the pod's until its files are gone. They are not changed.
+	users idrange.Lease
 	// cgroup says how the pod's cgroup is made.
 	cgroup launch.Cgroup
 	// template is what the pod was made from; nil if that is not known any more.

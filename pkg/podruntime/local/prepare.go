@@ -17,12 +17,14 @@ import (
 // prepare makes all files of a pod and says how to start it.
 func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 	plan, uid := p.plan, p.pod.UID
-	as, err := plan.accountOf(source.Rootfs, source.Config, r.machine.ids.Size)
+	ids := r.machine.idsOf(p.users)
+	as, err := plan.accountOf(source.Rootfs, source.Config, ids.Size)
 	if err != nil {
 		return launch.Spec{}, err
 	}
 	spec := launch.Spec{
-		ID: string(uid), StatePath: r.podPath(uid, processName), LogPath: r.podPath(uid, logName), IDs: r.machine.ids, Rootless: r.machine.rootless,
+		ID: string(uid), StatePath: r.podPath(uid, processName), LogPath: r.podPath(uid, logName),
+		IDs: ids, Owner: p.users.Owner, Rootless: r.machine.rootless,
 		Hostname: plan.hostname, Dir: plan.dirOf(source.Config),
 		UID: as.uid, GID: as.gid, Groups: as.groups, Capabilities: plan.capabilities, Env: plan.environment(source.Config, as), Cgroup: plan.cgroup,
 		Args: []string{agentTarget, "serve", "--listen-fd", strconv.Itoa(launch.ListenFD),
@@ -36,14 +38,14 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 		spec.Args = append(spec.Args, "--"+wire.ProbesFlag, plan.probes)
 	}
 	spec.Args = append(append(spec.Args, "--"), plan.commandOf(source.Config)...)
-	files := &podFiles{dir: r.podDir(uid), ids: r.machine.ids, keepOwners: !r.machine.rootless}
+	files := &podFiles{dir: r.podDir(uid), ids: ids, keepOwners: !r.machine.rootless}
 	if spec.Filter, err = r.filters.of(plan.capabilities); err != nil {
 		return launch.Spec{}, err
 	}
 	if plan.host {
 		err = files.addHost(r.config.Dir)
 	} else {
-		err = files.addImage(source.Rootfs, r.machine.userNS != nil)
+		err = files.addImage(source.Rootfs, r.machine.shifts)
 	}
 	if err != nil {
 		return launch.Spec{}, fmt.Errorf("preparing the pod's files: %w", err)

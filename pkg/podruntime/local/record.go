@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
@@ -34,6 +35,8 @@ type record struct {
 	Version int            `json:"version"`
 	Pod     podruntime.Pod `json:"pod"`
 	Cgroup  launch.Cgroup  `json:"cgroup"`
+	// Users are the pod's alone; an earlier version gave all pods the same.
+	Users *idrange.Lease `json:"users,omitempty"`
 	// Template is what the pod was made from; an earlier version did not keep it.
 	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
 	// Image is the digest of the unpacked image that the pod uses, once it is known.
@@ -57,7 +60,7 @@ func (r *Runtime) socketPath(uid types.UID) string {
 // nothing.
 func (r *Runtime) save(p *pod, pod podruntime.Pod) error {
 	data, err := json.Marshal(record{
-		Version: recordVersion, Pod: pod, Cgroup: p.cgroup, Template: p.template, Image: p.image,
+		Version: recordVersion, Pod: pod, Cgroup: p.cgroup, Users: &p.users, Template: p.template, Image: p.image,
 	})
 	if err != nil {
 		return fmt.Errorf("encoding the pod's record: %w", err)
@@ -73,8 +76,11 @@ func (r *Runtime) save(p *pod, pod podruntime.Pod) error {
 }
 
 // load reads pod.json.
-func (r *Runtime) load(uid types.UID) (record, error) {
-	data, err := os.ReadFile(r.podPath(uid, recordName))
+func (r *Runtime) load(uid types.UID) (record, error) { return loadRecord(r.podDir(uid), uid) }
+
+// loadRecord reads pod.json in a pod's folder, wherever that is.
+func loadRecord(dir string, uid types.UID) (record, error) {
+	data, err := os.ReadFile(filepath.Join(dir, recordName))
 	if err != nil {
 		return record{}, err
 	}

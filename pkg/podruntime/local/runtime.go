@@ -26,11 +26,6 @@ const (
 	trashName  = "trash"
 )
 
-// podIDs are the users of the machine that those of containers are. The range
-// begins where systemd ends giving out ranges to containers. All pods share it:
-// they cannot see each other's files or processes in the first place.
-var podIDs = launch.IDRange{Base: 0x70000000, Size: 65536}
-
 // Runtime makes pods as containers on this machine.
 type Runtime struct {
 	config   Config
@@ -39,6 +34,8 @@ type Runtime struct {
 	trash    *trash.Bin
 	machine  machine
 	filters  filters
+	// users are given to pods, each its own.
+	users *userPool
 	// podsDir is the open pods folder. Sockets are named through it, because
 	// the kernel takes 107 bytes of a socket's path and a data directory may have more.
 	podsDir *os.File
@@ -82,6 +79,7 @@ func New(ctx context.Context, config Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		config:  config,
+		users:   newUserPool(&config),
 		starts:  make(chan struct{}, config.Parallelism),
 		decodes: client.NewDecodes(client.DefaultDecodeBytes),
 		wake:    make(chan struct{}, 1),
@@ -118,10 +116,13 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 		Clock: r.config.Clock, Trash: r.trash,
 	})
 	if err != nil {
-		return errors.Join(err, r.machine.close())
+		return err
+	}
+	if err := r.users.open(); err != nil {
+		return err
 	}
 	if r.podsDir, err = os.Open(filepath.Join(r.config.Dir, podsName)); err != nil {
-		return errors.Join(err, r.machine.close())
+		return err
 	}
 	if r.config.AllowHostImage {
 		klog.FromContext(ctx).Info("The image \"host\" is allowed: its pods can read what every user of this machine can read")
@@ -193,7 +194,7 @@ func (r *Runtime) end(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	r.images.Close()
-	err := errors.Join(r.podsDir.Close(), r.machine.close())
+	err := r.podsDir.Close()
 	if idle {
 		err = errors.Join(err, r.machine.removeCgroupParent(r.config.CgroupParent))
 	}

@@ -80,7 +80,7 @@ func (r *Runtime) launchPod(ctx context.Context, p *pod, source image.Image) (*p
 	// The container has its own by then, so that the socket dies with it.
 	defer listener.Close()
 	started, err := launch.Start(ctx, spec, launch.Means{
-		Program: r.config.LauncherPath, Listener: listener, UserNS: r.machine.userNS,
+		Program: r.config.LauncherPath, Listener: listener,
 	})
 	if err != nil {
 		return nil, errors.Join(err, r.endProcess(ctx, p))

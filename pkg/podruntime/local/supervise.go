@@ -62,6 +62,7 @@ func (r *Runtime) supervise(ctx context.Context, p *pod, begin begin) {
 		if p.release != nil {
 			p.release()
 		}
+		r.users.giveBack(p.pod.UID, p.users)
 		r.forget(p)
 	}
 }

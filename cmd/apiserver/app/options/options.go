@@ -20,6 +20,7 @@ import (
 	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
 
+	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/image"
 )
 
@@ -83,6 +84,8 @@ type RuntimeOptions struct {
 	AllowHostImage bool
 	// RegistryMirrors are registries that are asked in place of others, as REGISTRY=URL.
 	RegistryMirrors []string
+	// PodUserIDs are the machine's user IDs that pods get.
+	PodUserIDs idrange.Range
 	// Parallelism is how many pods are started at the same time.
 	Parallelism int
 	// Images say when images that no pod uses are removed.
@@ -116,6 +119,7 @@ func New() *Options {
 		},
 		Runtime: RuntimeOptions{
 			Parallelism: 2 * runtime.NumCPU(),
+			PodUserIDs:  idrange.Default,
 			Images: image.Watermarks{
 				HighPercent: image.DefaultHighPercent, LowPercent: image.DefaultLowPercent, MinAge: image.DefaultMinAge,
 			},
@@ -147,7 +151,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addServingFlags(sets.FlagSet("serving"))
 	o.clusterFlags = o.Cluster.addFlags(sets)
 	o.addRuntimeFlags(sets.FlagSet("runtime"))
-	o.localFlags = []string{"create-namespaces", "agent-path", "allow-host-image", "registry-mirror",
+	o.localFlags = []string{"create-namespaces", "agent-path", "allow-host-image", "registry-mirror", "pod-user-ids",
 		"image-gc-high-threshold", "image-gc-low-threshold", "minimum-image-ttl-duration"}
 
 	fs = sets.FlagSet("scheduler")
@@ -183,6 +187,7 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 	fs.StringArrayVar(&o.Runtime.RegistryMirrors, "registry-mirror", o.Runtime.RegistryMirrors,
 		"With --standalone: REGISTRY=URL, for instance docker.io=https://mirror.example.org: a registry that is asked for the images of another first. "+
 			"http:// means without TLS. May be given once for each registry.")
+	o.Runtime.AddPodUserIDs(fs)
 	fs.IntVar(&o.Runtime.Images.HighPercent, "image-gc-high-threshold", o.Runtime.Images.HighPercent,
 		"With --standalone: the percentage of the disk's use at which images that no pod uses are removed, the least recently used first. 100 turns it off.")
 	fs.IntVar(&o.Runtime.Images.LowPercent, "image-gc-low-threshold", o.Runtime.Images.LowPercent,
@@ -191,6 +196,12 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 		"With --standalone: how long an image is kept after its last use.")
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
 		"How many pods of all pools together are started at the same time. A pod counts until it is ready or says what it waits for, for 10 s at most. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
+}
+
+// AddPodUserIDs adds the flag of commands that start pods or look at what they need.
+func (o *RuntimeOptions) AddPodUserIDs(fs *pflag.FlagSet) {
+	fs.Var(&o.PodUserIDs, "pod-user-ids", "With --standalone, as root: FIRST-LAST, the user and group IDs of this machine that pods get, "+
+		strconv.Itoa(idrange.PerPod)+" each. No user, and no other server, may have them.")
 }
 
 func (o *Options) addServingFlags(fs *pflag.FlagSet) {

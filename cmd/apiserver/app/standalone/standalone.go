@@ -100,6 +100,7 @@ func (m *Mode) NewRuntime(ctx context.Context, _ modes.Notes) (podruntime.Runtim
 		AgentPath:      m.options.Runtime.AgentPath,
 		AllowHostImage: m.options.Runtime.AllowHostImage,
 		Parallelism:    m.options.Runtime.Parallelism,
+		UserIDs:        m.options.Runtime.PodUserIDs,
 		Mirrors:        mirrors,
 		Clock:          m.clock,
 		Observer:       m.pods,

@@ -136,12 +136,7 @@ func (d *patient) idMap(context.Context) Check {
 		c.Detail = "not needed without root"
 		return c
 	}
-	ns, err := launch.NewUserNS(launch.IDRange{Base: 0x70000000, Size: 65536})
-	if err == nil {
-		defer ns.Close()
-		err = launch.CheckIDMap(d.existing, ns)
-	}
-	if err != nil {
+	if err := d.checkIDMap(); err != nil {
 		c.Level = Warn
 		c.Detail = "root of a pod owns files as root of the machine does, in a user namespace of its own: " + err.Error()
 		c.Fix = "name a --data-dir on ext4, xfs or btrfs"

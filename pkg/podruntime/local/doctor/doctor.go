@@ -5,7 +5,7 @@
 //
 // The binary that uses it must call launch.InitProcess first, like every user of
 // the runtime. It starts no goroutines. Read doctor.go first; the checks are in
-// checks.go and, for cgroups, cgroup.go.
+// checks.go, cgroup.go and userids.go.
 package doctor
 
 import (
@@ -15,6 +15,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"arl.io/arl/pkg/podruntime/local/idrange"
 )
 
 // Level says how a Check went.
@@ -84,6 +86,8 @@ type Config struct {
 	TrashDir string
 	// AgentPath is the agent's binary.
 	AgentPath string
+	// UserIDs are those that pods would get.
+	UserIDs idrange.Range
 }
 
 // Run looks at this machine.
@@ -92,7 +96,7 @@ func Run(ctx context.Context, config Config) Report {
 	d.existing = existingParent(config.Dir)
 	var report Report
 	for _, check := range []func(context.Context) Check{
-		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.trash, d.agent,
+		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.userIDs, d.openFiles, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.trash, d.agent,
 	} {
 		report.Checks = append(report.Checks, check(ctx))
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
@@ -16,9 +17,9 @@ func TestMain(m *testing.M) {
 
 func TestRunLooksAtEverythingAndLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
-	report := Run(t.Context(), Config{Dir: filepath.Join(dir, "not", "yet"), AgentPath: "/proc/self/exe"})
+	report := Run(t.Context(), Config{Dir: filepath.Join(dir, "not", "yet"), AgentPath: "/proc/self/exe", UserIDs: idrange.Default})
 	t.Logf("\n%s", report)
-	want := []string{"user", "kernel", "user namespaces", "overlay", "idmapped mounts", "cgroups", "seccomp", "mount point", "disk", "images", "trash", "agent"}
+	want := []string{"user", "kernel", "user namespaces", "overlay", "idmapped mounts", "user IDs", "open files", "cgroups", "seccomp", "mount point", "disk", "images", "trash", "agent"}
 	var got []string
 	for _, check := range report.Checks {
 		got = append(got, check.Name)
@@ -80,5 +81,60 @@ func TestFailed(t *testing.T) {
 	}
 	if !(Report{Checks: []Check{{Level: OK}, {Level: Fail}}}).Failed() {
 		t.Error("a failure does not count")
+	}
+}
+
+func TestUserIDs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		check := (&patient{rootless: true}).userIDs(t.Context())
+		if check.Level != Warn || !strings.Contains(check.Fix, "root") {
+			t.Errorf("without root: %+v", check)
+		}
+		return
+	}
+	for _, test := range []struct {
+		name  string
+		ids   idrange.Range
+		level Level
+		want  string
+	}{
+		{"the default", idrange.Default, OK, "4096 pods"},
+		{"too few", idrange.Range{First: 0x70000000, Size: 70000}, Warn, "all share"},
+		{"a user's", idrange.Range{First: 65534, Size: 10 * idrange.PerPod}, Warn, "/etc/passwd"},
+	} {
+		check := (&patient{Config: Config{UserIDs: test.ids}, existing: t.TempDir()}).userIDs(t.Context())
+		if check.Level != test.level || !strings.Contains(check.Detail, test.want) {
+			t.Errorf("%s: %+v, want %s with %q", test.name, check, test.level, test.want)
+		}
+	}
+}
+
+func TestOwnerOfUserIDs(t *testing.T) {
+	dir := t.TempDir()
+	users, ranges := filepath.Join(dir, "passwd"), filepath.Join(dir, "subuid")
+	if err := os.WriteFile(users, []byte("# a comment\nroot:x:0:0:root:/root:/bin/sh\nkim:x:1000:1000::/home/kim:/bin/sh\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(ranges, []byte("kim:100000:65536\nlee:x:y\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		ids               idrange.Range
+		inUsers, inRanges string
+	}{
+		{idrange.Range{First: 1000, Size: 1}, "kim", ""},
+		{idrange.Range{First: 500, Size: 500}, "", ""},
+		{idrange.Range{First: 165535, Size: 10}, "", "kim"},
+		{idrange.Range{First: 165536, Size: 10}, "", ""},
+	} {
+		if got := ownerIn(users, 2, false, test.ids); got != test.inUsers {
+			t.Errorf("%v in passwd: %q, want %q", test.ids, got, test.inUsers)
+		}
+		if got := ownerIn(ranges, 1, true, test.ids); got != test.inRanges {
+			t.Errorf("%v in subuid: %q, want %q", test.ids, got, test.inRanges)
+		}
+	}
+	if got := ownerIn(filepath.Join(dir, "missing"), 2, false, idrange.Default); got != "" {
+		t.Errorf("a missing file gives them to %q", got)
 	}
 }

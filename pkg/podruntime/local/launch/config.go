@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/opencontainers/cgroups"
 	// Without it the manager of cgroups cannot set device rules.
@@ -24,12 +25,13 @@ var maskedPaths = []string{
 
 var readonlyPaths = []string{"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"}
 
-// containerConfig says to libcontainer what spec says to us.
-func containerConfig(spec *Spec, rootfs string) *configs.Config {
+// containerConfig says to libcontainer what spec says to us. The container joins the user namespace
+// users; if that is nil, it stays in the launcher's.
+func containerConfig(spec *Spec, rootfs string, users *os.File) *configs.Config {
 	config := &configs.Config{
 		Rootfs:          rootfs,
 		Hostname:        spec.Hostname,
-		Namespaces:      namespaces(spec.Rootless),
+		Namespaces:      namespaces(users),
 		Mounts:          append(systemMounts(spec.Rootless), podMounts(spec.Mounts)...),
 		Devices:         deviceNodes(),
 		Networks:        []*configs.Network{{Type: "loopback"}},
@@ -46,14 +48,14 @@ func containerConfig(spec *Spec, rootfs string) *configs.Config {
 			Bounding: spec.Capabilities, Effective: spec.Capabilities, Permitted: spec.Capabilities,
 		},
 	}
-	if !spec.Rootless {
+	if users != nil {
 		mapping := []configs.IDMap{{ContainerID: 0, HostID: int64(spec.IDs.Base), Size: int64(spec.IDs.Size)}}
 		config.UIDMappings, config.GIDMappings = mapping, mapping
 	}
 	return config
 }
 
-func namespaces(rootless bool) configs.Namespaces {
+func namespaces(users *os.File) configs.Namespaces {
 	list := configs.Namespaces{
 		{Type: configs.NEWNS}, {Type: configs.NEWPID}, {Type: configs.NEWNET},
 		{Type: configs.NEWIPC}, {Type: configs.NEWUTS},
@@ -61,15 +63,16 @@ func namespaces(rootless bool) configs.Namespaces {
 	if configs.IsNamespaceSupported(configs.NEWCGROUP) {
 		list = append(list, configs.Namespace{Type: configs.NEWCGROUP})
 	}
-	if !rootless {
-		list = append(list, configs.Namespace{Type: configs.NEWUSER})
+	if users != nil {
+		path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), users.Fd())
+		list = append(list, configs.Namespace{Type: configs.NEWUSER, Path: path})
 	}
 	return list
 }
 
 func systemMounts(rootless bool) []*configs.Mount {
 	const plain = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
-	pts := "newinstance,ptmxmode=0666,mode=0620"
+	pts := fmt.Sprintf("newinstance,ptmxmode=0666,mode=0620,max=%d", maxTerminals)
 	if !rootless {
 		// The group tty; an ordinary user cannot map it.
 		pts += ",gid=5"

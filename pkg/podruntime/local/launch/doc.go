@@ -9,8 +9,8 @@
 // afterwards and outlives the server.
 //
 // InitProcess tells apart what such a binary was executed for: as the launcher,
-// as libcontainer's init inside the container, which becomes the agent, and for
-// an instant as the holder of a user namespace or to probe the machine.
+// as libcontainer's init inside the container, which becomes the agent, or to
+// probe the machine.
 //
 // The package does not decide what runs: a Spec says it all. It starts no
 // goroutine that outlives a call. Read spec.go first, then start.go for the

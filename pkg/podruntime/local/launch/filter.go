@@ -106,9 +106,14 @@ func install(filter []byte) error {
 
 // filterSocket returns the two ends of the socket for the filter.
 func filterSocket() (launcher, init *os.File, err error) {
+	return socketPair("filter")
+}
+
+// socketPair returns the two ends of a connection.
+func socketPair(name string) (one, other *os.File, err error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, nil, os.NewSyscallError("socketpair", err)
 	}
-	return os.NewFile(uintptr(fds[0]), "filter"), os.NewFile(uintptr(fds[1]), "filter"), nil
+	return os.NewFile(uintptr(fds[0]), name), os.NewFile(uintptr(fds[1]), name), nil
 }

@@ -1,7 +1,6 @@
 package launch
 
 import (
-	"io"
 	"os"
 
 	"github.com/opencontainers/runc/libcontainer"
@@ -25,9 +24,6 @@ func InitProcess() {
 		libcontainer.Init()
 	case os.Args[0] == launcherName:
 		end(launcherMain())
-	case os.Args[0] == holderName:
-		_, _ = io.Copy(io.Discard, os.Stdin)
-		end(0)
 	case os.Args[0] == probeName:
 		end(probeMain())
 	}

@@ -10,11 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// File descriptors at which the launcher finds the files of Means.
-const (
-	launcherListenFD = 3
-	launcherUserNSFD = 4
-)
+// launcherListenFD is where the launcher finds Means.Listener.
+const launcherListenFD = 3
 
 // launcherMain is the launcher: it answers on its standard output with an
 // outcome, and its exit code says nothing more.
@@ -33,9 +30,8 @@ func launcherMain() (exitCode int) {
 }
 
 func launch() (Process, error) {
-	// Descriptors meant for this process alone must not reach the container.
+	// A descriptor meant for this process alone must not reach the container.
 	unix.CloseOnExec(launcherListenFD)
-	unix.CloseOnExec(launcherUserNSFD)
 	var spec Spec
 	request := json.NewDecoder(os.Stdin)
 	// A field that this program does not know is of a server of another build.
@@ -50,7 +46,11 @@ func launch() (Process, error) {
 	if err != nil {
 		return Process{}, err
 	}
-	stage, err := newStage(&spec)
+	users, err := boundUsers(&spec)
+	if err != nil {
+		return Process{}, err
+	}
+	stage, err := newStage(&spec, users)
 	if err != nil {
 		return Process{}, err
 	}
@@ -60,7 +60,7 @@ func launch() (Process, error) {
 	if err := stage.isolate(&spec); err != nil {
 		return Process{}, fmt.Errorf("files shared with the machine: %w", err)
 	}
-	config := containerConfig(&spec, stage.rootfs())
+	config := containerConfig(&spec, stage.rootfs(), users)
 	container, err := libcontainer.Create(stage.path("state"), "pod", config)
 	if err != nil {
 		return Process{}, fmt.Errorf("creating the container: %w", err)
@@ -70,6 +70,21 @@ func launch() (Process, error) {
 		return Process{}, errors.Join(err, discard(container))
 	}
 	return process, nil
+}
+
+// boundUsers bounds what the container can have of what the kernel counts by user, and returns its user
+// namespace. That of a rootless container is this process's own, and nil is returned.
+func boundUsers(spec *Spec) (*os.File, error) {
+	if err := applyResourceLimits(spec.Cgroup.Pids); err != nil {
+		return nil, err
+	}
+	if spec.Rootless {
+		if err := applySettings(nsSettings(true)); err != nil {
+			return nil, fmt.Errorf("limits of the user namespace: %w", err)
+		}
+		return nil, nil
+	}
+	return userNS{ids: spec.IDs, owner: spec.Owner, settings: nsSettings(false)}.make()
 }
 
 // openLog opens the file that the command prints to, if it is to have one: for

@@ -18,6 +18,10 @@ type Spec struct {
 	Hidden []string `json:"hidden,omitempty"`
 	// IDs says which users of the machine those of the container are.
 	IDs IDRange `json:"ids"`
+	// Owner is the user of the machine that owns the container's user namespace: the kernel charges this
+	// user for what it counts by user, whatever users are mapped. Each container has its own, so that
+	// none can use up what another needs. Not used if Rootless: then it is the server's user.
+	Owner int `json:"owner,omitempty"`
 	// Rootless: the server is not root. The launcher's user namespace is the container's too.
 	Rootless bool `json:"rootless,omitempty"`
 

@@ -14,7 +14,11 @@ import (
 // alone, on which the container's root is put together. The root cannot be put
 // together in the pod's directory: the container's root user, an ordinary user
 // of the machine, has to reach it, and may not look into the server's data.
-type stage struct{ dir string }
+type stage struct {
+	dir string
+	// users is the container's user namespace, by which the owners of files are shifted.
+	users *os.File
+}
 
 // stageDirs are directories that a machine has one of; what they hold is
 // covered in the launcher's mount namespace.
@@ -22,7 +26,7 @@ var stageDirs = []string{
 	"/mnt", "/media", "/srv", "/opt", "/var/empty", "/var/opt", "/usr/src", "/usr/games", "/home", "/var/tmp", "/tmp",
 }
 
-func newStage(spec *Spec) (*stage, error) {
+func newStage(spec *Spec, users *os.File) (*stage, error) {
 	dir, err := stageDir(usedPaths(spec))
 	if err != nil {
 		return nil, err
@@ -30,7 +34,7 @@ func newStage(spec *Spec) (*stage, error) {
 	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=1m"); err != nil {
 		return nil, fmt.Errorf("mounting a stage on %s: %w", dir, err)
 	}
-	return &stage{dir: dir}, nil
+	return &stage{dir: dir, users: users}, nil
 }
 
 // stageDir returns the first of stageDirs that exists and covers nothing in use.
@@ -80,7 +84,7 @@ func (s *stage) assemble(spec *Spec) error {
 
 // shift attaches a mount of dir with its owners shifted, and returns where.
 func (s *stage) shift(dir string, index int) (string, error) {
-	tree, err := cloneIDMapped(dir, os.NewFile(launcherUserNSFD, "userns"))
+	tree, err := cloneIDMapped(dir, s.users)
 	if err != nil {
 		return "", err
 	}

@@ -19,7 +19,6 @@ import (
 // Names by which InitProcess knows what this binary was executed again for.
 const (
 	launcherName = "arl-pod-launcher"
-	holderName   = "arl-userns-holder"
 	probeName    = "arl-overlay-probe"
 )
 
@@ -40,8 +39,6 @@ type Means struct {
 	Program string
 	// Listener is the socket that the command finds at ListenFD.
 	Listener *os.File
-	// UserNS is a user namespace with the mapping of Spec.IDs. Needed if Spec.Rootfs.IDMapped.
-	UserNS *os.File
 }
 
 // Start starts a container and returns its first process, which runs on
@@ -70,9 +67,6 @@ func Start(ctx context.Context, spec Spec, means Means) (Process, error) {
 	cmd.Stdout, cmd.Stderr = &stdout, stderr
 	cmd.WaitDelay = killGrace
 	cmd.ExtraFiles = []*os.File{means.Listener}
-	if means.UserNS != nil {
-		cmd.ExtraFiles = append(cmd.ExtraFiles, means.UserNS)
-	}
 	cmd.SysProcAttr = ownNamespaces(spec.Rootless)
 	runErr := cmd.Run()
 	if ctx.Err() != nil {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"arl.io/arl/test/harness/intruder"
 )
@@ -40,6 +42,12 @@ func run(args []string) error {
 		return intrude()
 	case "usable":
 		return usable()
+	case "take", "hoard":
+		limit, err := strconv.Atoi(args[2])
+		return errors.Join(err, take(args[1], limit, args[0] == "hoard"))
+	case "wait":
+		time.Sleep(time.Hour)
+		return nil
 	case "list":
 		entries, err := os.ReadDir(args[1])
 		for _, entry := range entries {
