@@ -121,6 +121,23 @@ func (s *server) end(t *testing.T) {
 	}
 }
 
+// wantTrashGone waits until the server's directory holds the files of so many pods and no others.
+func (s *server) wantTrashGone(t *testing.T, pods int) {
+	t.Helper()
+	waits.Eventually(t, "the files of the pods are gone", func(context.Context) error {
+		for folder, want := range map[string]int{"pods": pods, "trash": 0} {
+			entries, err := os.ReadDir(filepath.Join(s.data, "runtime", folder))
+			if err == nil && len(entries) != want {
+				err = fmt.Errorf("%s has %d entries, want %d", folder, len(entries), want)
+			}
+			if err != nil && !os.IsNotExist(err) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // note remembers what the server and its pods hold now, to look for it at the end.
 func (s *server) note(t *testing.T) {
 	t.Helper()
