@@ -59,7 +59,8 @@ type agent struct {
 	podUID   string
 	probed   bool
 	instance string
-	target   string
+	// target is where the lie "redirect" sends the server, and scheme how this agent is reached.
+	target, scheme string
 
 	mu sync.Mutex
 	// posted are the executions by ID, as posted.
@@ -76,7 +77,10 @@ func Serve(args []string) error {
 		return fmt.Errorf("there is no lie %q; there are %q", name, Lies())
 	}
 	options := readOptions(args)
-	a.podUID, a.probed = options.podUID, options.probes != ""
+	a.podUID, a.probed, a.scheme = options.podUID, options.probes != "", "http"
+	if options.listenTLS != "" {
+		a.scheme = "https"
+	}
 	listener, err := options.listen()
 	if err != nil {
 		return err

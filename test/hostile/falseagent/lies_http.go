@@ -21,7 +21,7 @@ var _ = register(map[string]lie{
 		if target == "" {
 			target = "127.0.0.1:1"
 		}
-		s.w.Header().Set("Location", "http://"+target+"/v1/executions")
+		s.w.Header().Set("Location", s.agent.scheme+"://"+target+"/v1/executions")
 		s.w.WriteHeader(http.StatusTemporaryRedirect)
 	}},
 	"status-429": {stream: refusal(http.StatusTooManyRequests, wire.CodeTooMany)},
