@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"arl.io/arl/pkg/agent"
+	"arl.io/arl/pkg/agent/memory"
 	"arl.io/arl/pkg/agent/wire"
 )
 
@@ -32,6 +33,9 @@ type serveOptions struct {
 	probes     *wire.Probes
 	logLevel   slog.Level
 	logLimit   int64
+	// memoryFD is a descriptor of the cgroup's counters, or -1, and memoryLimit the limit that goes with it.
+	memoryFD    int
+	memoryLimit int64
 	// main is the template's own command.
 	main []string
 }
@@ -56,6 +60,9 @@ func parseServe(args []string, stderr io.Writer) (serveOptions, error) {
 	flags.TextVar(&options.logLevel, "log-level", slog.LevelInfo, "least `level` of messages: debug, info, warn or error")
 	flags.Int64Var(&options.logLimit, "log-limit", 0,
 		"`bytes` that the file on standard output may take: output is written to it line by line with the time, and the oldest lines go; 0 leaves output as it is")
+	flags.IntVar(&options.memoryFD, wire.MemoryEventsFlag, -1,
+		"`number` of an inherited descriptor of the cgroup's memory.oom_control or memory.events; without it they are looked for beneath /sys/fs/cgroup")
+	flags.Int64Var(&options.memoryLimit, wire.MemoryLimitFlag, 0, "the container's limit of memory in `bytes`, for messages; 0 is none")
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return options, err
@@ -82,6 +89,15 @@ func (o serveOptions) validate() error {
 		return fmt.Errorf("--work-dir %s: must be absolute", o.workDir)
 	}
 	return o.tls.validate()
+}
+
+// memory returns the container's cgroup, or nil if it cannot be read.
+func (o serveOptions) memory() *memory.Events {
+	if o.memoryFD < 0 {
+		return memory.Open()
+	}
+	unix.CloseOnExec(o.memoryFD)
+	return memory.Of(os.NewFile(uintptr(o.memoryFD), "memory events"), o.memoryLimit)
 }
 
 // serve serves until SIGTERM or SIGINT.
@@ -115,6 +131,8 @@ func serve(args []string, stderr io.Writer) error {
 		}
 		defer closeLog()
 	}
+	events := options.memory()
+	defer events.Close()
 	server, err := agent.New(agent.Config{
 		Version:   version,
 		PodUID:    options.podUID,
@@ -123,6 +141,7 @@ func serve(args []string, stderr io.Writer) error {
 		Main:      options.main,
 		Probes:    options.probes,
 		StopGrace: options.stopGrace,
+		Memory:    events,
 		Logger:    slog.New(slog.NewJSONHandler(os.Stderr, &slog.HandlerOptions{Level: options.logLevel})),
 	})
 	if err != nil {

@@ -5,6 +5,7 @@
 //	process    starts commands, and stops them with all they began
 //	file       writes and patches files beneath the container's root
 //	probe      carries out the template's probes where no kubelet does
+//	memory     reads from the cgroup whether memory ran out
 //	output     keeps events and output within bounds
 //	execution  runs steps, each execution once
 //	wire       the protocol; package client speaks the other side
@@ -28,6 +29,7 @@ import (
 
 	"arl.io/arl/pkg/agent/execution"
 	"arl.io/arl/pkg/agent/file"
+	"arl.io/arl/pkg/agent/memory"
 	"arl.io/arl/pkg/agent/probe"
 	"arl.io/arl/pkg/agent/process"
 	"arl.io/arl/pkg/agent/wire"
@@ -61,6 +63,8 @@ type Config struct {
 	Probes *wire.Probes
 	// PingInterval is the longest silence of a stream. Default 15 s.
 	PingInterval time.Duration
+	// Memory is the container's cgroup; nil if it cannot be read. The caller closes it.
+	Memory *memory.Events
 	// Execution holds the limits of executions; the rest of it is filled in here.
 	Execution execution.Config
 	Logger    *slog.Logger
@@ -119,6 +123,7 @@ func New(config Config) (*Server, error) {
 	}
 	limits := config.Execution
 	limits.Supervisor, limits.Files, limits.Logger, limits.Env = supervisor, files, config.Logger, os.Environ()
+	limits.Memory = config.Memory
 	return &Server{
 		config:     config,
 		logger:     config.Logger,

@@ -203,12 +203,15 @@ func TestMemoryLimit(t *testing.T) {
 		if s.FailureClass != v1alpha1.FailureUser || ptr.Deref(s.ExitCode, 0) != 137 {
 			t.Errorf("the step was killed, and the task is %s", outline(task))
 		}
+		wantWords(t, s.Message, "out of memory", "64Mi")
 		n.Output("box", "true")
 		return
 	}
 	failed := n.AwaitSandbox("box", v1alpha1.SandboxFailed).Status
-	wantWords(t, failed.Message, "OOMKilled")
-	if s := task.Status; s.State != v1alpha1.TaskFailed || s.Reason != v1alpha1.TaskReasonAgentLost || s.FailureClass != v1alpha1.FailureInfrastructure {
+	if failed.Reason != v1alpha1.SandboxReasonOOMKilled {
+		t.Errorf("the sandbox has failed with reason %s: %s", failed.Reason, failed.Message)
+	}
+	if s := task.Status; s.State != v1alpha1.TaskFailed || s.Reason != v1alpha1.TaskReasonSandboxFailed || s.FailureClass != v1alpha1.FailureUser {
 		t.Errorf("the container was killed, and the task is %s", outline(task))
 	}
 	n.AwaitPool("pool", 1)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"arl.io/arl/pkg/agent/file"
+	"arl.io/arl/pkg/agent/memory"
 	"arl.io/arl/pkg/agent/output"
 	"arl.io/arl/pkg/agent/process"
 	"arl.io/arl/pkg/agent/wire"
@@ -51,6 +52,9 @@ type Config struct {
 	Logger     *slog.Logger
 	// Env is the environment of commands before the execution's own.
 	Env []string
+	// Memory is the container's cgroup, by which a step that the kernel ended for want of memory is
+	// recognized. Nil: it cannot be read.
+	Memory *memory.Events
 	// Grace is the time between TERM and KILL for an execution that names none. Default 2 s.
 	Grace time.Duration
 	// Linger is how long a step waits for more output after its own process has ended, while

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"syscall"
 	"time"
 
 	"arl.io/arl/pkg/agent/file"
@@ -13,6 +14,9 @@ import (
 	"arl.io/arl/pkg/agent/process"
 	"arl.io/arl/pkg/agent/wire"
 )
+
+// killedCode is the exit code of a command that SIGKILL ended, and of a shell whose last command it ended.
+const killedCode = 128 + int32(syscall.SIGKILL)
 
 // maxMessage bounds the message of a step.
 const maxMessage = 1 << 10
@@ -157,6 +161,7 @@ func (r *runner) command(ctx context.Context, index int, done *wire.StepResult) 
 	}
 	stdout := r.sink(ctx, sink{step: index, stream: wire.Stdout, summary: r.stdout, written: &done.StdoutBytes})
 	stderr := r.sink(ctx, sink{step: index, stream: wire.Stderr, summary: r.stderr, written: &done.StderrBytes})
+	kills := r.registry.config.Memory.Kills()
 	result, err := r.registry.config.Supervisor.Run(ctx, process.Command{
 		ID:     r.request.ID,
 		Args:   step.Command,
@@ -173,9 +178,16 @@ func (r *runner) command(ctx context.Context, index int, done *wire.StepResult) 
 		return
 	}
 	done.ExitCode = &result.ExitCode
+	outOfMemory := result.ExitCode != 0 && r.registry.config.Memory.Kills() > kills
 	switch cause := stopped(ctx); {
 	case result.Stopped:
 		fail(done, cause.reason, cause.message)
+	case outOfMemory && result.ExitCode == killedCode:
+		// The command itself, or the last one of a shell.
+		fail(done, wire.ReasonStepFailed, r.registry.config.Memory.Explain())
+	case outOfMemory:
+		fail(done, wire.ReasonStepFailed, fmt.Sprintf("the command exited with code %d, and memory ran out while it ran: %s",
+			result.ExitCode, r.registry.config.Memory.Explain()))
 	case result.Signal != 0:
 		fail(done, wire.ReasonStepFailed, fmt.Sprintf("the command was ended by signal %d (%s)", int(result.Signal), result.Signal))
 	case result.ExitCode != 0:

@@ -66,6 +66,8 @@ type Supervisor struct {
 	// kick makes the reaper look again.
 	kick   chan struct{}
 	drains drains
+	// score is the oom_score_adj of what is started here; nil leaves it alone.
+	score []byte
 
 	mu sync.Mutex
 	// starts counts the processes that were started.
@@ -87,6 +89,7 @@ func New(config Config) (*Supervisor, error) {
 		exclusive: config.Exclusive,
 		kick:      make(chan struct{}, 1),
 		tracked:   map[int]*Process{},
+		score:     scoreFor(),
 	}, nil
 }
 
@@ -151,6 +154,8 @@ func (s *Supervisor) start(cmd *exec.Cmd, id string, grace time.Duration) (*Proc
 		number: s.starts, first: first, done: make(chan struct{}),
 	}
 	s.tracked[process.pid] = process
+	// As long as nobody waits for the process, its ID cannot pass to another one.
+	s.preferForOOM(process.pid)
 	go process.wait(cmd)
 	return process, nil
 }

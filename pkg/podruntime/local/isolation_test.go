@@ -2,15 +2,19 @@ package local
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 
+	"arl.io/arl/pkg/agent/wire"
 	"arl.io/arl/pkg/podruntime"
 )
 
@@ -163,19 +167,73 @@ func TestOutOfMemory(t *testing.T) {
 	spec := hostSpec("greedy")
 	spec.Template.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
 	pod := f.create(spec)
-	// Files in memory count for the pod and belong to no process, so that all
-	// of its processes are ended, the agent last. The answer is lost with it.
+	// Files in memory count for the pod and belong to no process. The kernel ends those of the step first,
+	// and then the agent, when that starts another. The answer is lost with it.
 	agent, err := f.Agent(pod.Key, pod.UID)
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() {
-		_, _ = agent.Run(t.Context(), execution("oom", "/bin/sh", "-c", "head -c 200M /dev/zero > /dev/shm/file; sleep 1000"), nil)
-	}()
-	_, _ = agent.Run(t.Context(), execution("oom2", "/bin/sh", "-c", "while :; do head -c 200M /dev/zero > /dev/shm/file2; done"), nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer cancel()
+	group.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			id := "oom-" + strconv.Itoa(i)
+			_, _ = agent.Run(ctx, execution(id, "/bin/sh", "-c", "exec head -c 200M /dev/zero >/dev/shm/"+id), nil)
+		}
+	})
 	failed := f.pod(t, "greedy", podruntime.Failed)
 	if failed.Reason != podruntime.ReasonOOM {
 		t.Errorf("reason %q (%s), want %q", failed.Reason, failed.Message, podruntime.ReasonOOM)
+	}
+}
+
+// TestAStepThatTakesTooMuchMemory has steps reach the memory limit of their pod, with one large process
+// and with many that are each smaller than the agent. The kernel ends processes of the step, not the
+// agent, and the step says why.
+func TestAStepThatTakesTooMuchMemory(t *testing.T) {
+	needContainers(t)
+	f := start(t, Config{Dir: t.TempDir()})
+	if !f.machine.cgroups {
+		t.Skip("needs cgroups that may be written")
+	}
+	defer f.removeAll()
+	for name, script := range map[string]string{
+		"large": "x=x; while :; do x=$x$x; done",
+		"many": `for i in $(seq 60); do
+				(sh -c 'x=$(head -c 3000000 /dev/zero | tr "\\0" x); sleep 3600; exit $?' || echo >ended) &
+			done
+			until [ -e ended ]; do sleep 0.05; done
+			exit 137`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := hostSpec(name)
+			spec.Template.Spec.Containers[0].Resources.Limits = corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}
+			pod := f.create(spec)
+			agent, err := f.Agent(pod.Key, pod.UID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// A command that is killed otherwise did not run out of memory.
+			result, err := agent.Run(t.Context(), execution("killed", "/bin/sh", "-c", "kill -KILL $$"), nil)
+			if err != nil || result.Message == "" || strings.Contains(result.Message, "memory") {
+				t.Errorf("killed by itself: %q, %v", result.Message, err)
+			}
+			ex := execution("grows", "/bin/sh", "-c", script)
+			ex.WorkDir = pod.WorkDir
+			if result, err = agent.Run(t.Context(), ex, nil); err != nil {
+				t.Fatal(err)
+			}
+			if result.State != wire.Failed || result.ExitCode == nil || *result.ExitCode != 137 {
+				t.Errorf("got %+v", result)
+			}
+			for _, word := range []string{"out of memory", "64Mi", "resources.limits.memory"} {
+				if !strings.Contains(result.Message, word) {
+					t.Errorf("no %q in %q", word, result.Message)
+				}
+			}
+		})
 	}
 }
 

@@ -34,6 +34,10 @@ func (r *Runtime) prepare(p *pod, source image.Image) (launch.Spec, error) {
 	if !slices.ContainsFunc(plan.env, func(v corev1.EnvVar) bool { return v.Name == "HOME" }) {
 		spec.Args = append(spec.Args, "--home", homeTarget)
 	}
+	if launch.CountsOOM(plan.cgroup) {
+		spec.Args = append(spec.Args, "--"+wire.MemoryEventsFlag, strconv.Itoa(launch.MemoryEventsFD),
+			"--"+wire.MemoryLimitFlag, strconv.FormatInt(plan.cgroup.MemoryBytes, 10))
+	}
 	if plan.probes != "" {
 		spec.Args = append(spec.Args, "--"+wire.ProbesFlag, plan.probes)
 	}

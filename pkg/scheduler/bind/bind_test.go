@@ -189,7 +189,7 @@ func TestAPodThatDiesFailsItsSandbox(t *testing.T) {
 			pod := h.WaitPhase("holder", v1alpha1.SandboxReady).Status.PodName
 			switch how {
 			case "fails":
-				h.Runtime.Fail(pod, podruntime.ReasonOOM, "too greedy")
+				h.Runtime.Fail(pod, podruntime.ReasonExited, "too greedy")
 			case "vanishes":
 				h.Runtime.Lose(pod)
 			default:

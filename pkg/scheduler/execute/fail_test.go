@@ -163,7 +163,7 @@ func TestALostSandbox(t *testing.T) {
 		lose            func(h *schedulertest.Harness, pod string)
 		running, queued string
 	}{
-		"its pod fails":   {func(h *schedulertest.Harness, pod string) { h.Runtime.Fail(pod, podruntime.ReasonOOM, "too greedy") }, v1alpha1.TaskReasonAgentLost, v1alpha1.TaskReasonSandboxFailed},
+		"its pod fails":   {func(h *schedulertest.Harness, pod string) { h.Runtime.Fail(pod, podruntime.ReasonExited, "too greedy") }, v1alpha1.TaskReasonAgentLost, v1alpha1.TaskReasonSandboxFailed},
 		"its pod is gone": {func(h *schedulertest.Harness, pod string) { h.Runtime.Lose(pod) }, v1alpha1.TaskReasonAgentLost, v1alpha1.TaskReasonSandboxFailed},
 	}
 	for name, test := range tests {
@@ -188,12 +188,35 @@ func TestALostSandbox(t *testing.T) {
 	}
 }
 
+// TestAPodThatUsedTooMuchMemory has the kernel end a pod as a whole: that is the user's doing, and not
+// tried again.
+func TestAPodThatUsedTooMuchMemory(t *testing.T) {
+	h := schedulertest.New(t)
+	h.Runtime.Behave = schedulertest.Hang
+	h.Start()
+	h.CreatePool(schedulertest.Pool("pool", 1))
+	task := schedulertest.Task("task", "")
+	task.Spec.PoolRef, task.Spec.Retries = "pool", 3
+	h.CreateTask(task)
+	running := h.WaitState("task", v1alpha1.TaskRunning)
+	h.Runtime.Fail(running.Status.PodName, podruntime.ReasonOOM, "the kernel ended the pod")
+	s := failed(h, "task", v1alpha1.TaskReasonSandboxFailed, v1alpha1.FailureUser)
+	if s.Attempts != 1 {
+		t.Errorf("there were %d attempts", s.Attempts)
+	}
+	for _, word := range []string{v1alpha1.SandboxReasonOOMKilled, "the kernel ended the pod", "resources.limits.memory", `pool "pool"`, "steps may have run"} {
+		if !strings.Contains(s.Message, word) {
+			t.Errorf("no %q in %s", word, s.Message)
+		}
+	}
+}
+
 func TestALateTaskOfAFailedSandbox(t *testing.T) {
 	h := schedulertest.New(t)
 	h.Runtime.Behave = schedulertest.Hang
 	ready(t, h)
 	h.CreateTask(schedulertest.Task("first", "box"))
-	h.Runtime.Fail(h.WaitState("first", v1alpha1.TaskRunning).Status.PodName, podruntime.ReasonOOM, "too greedy")
+	h.Runtime.Fail(h.WaitState("first", v1alpha1.TaskRunning).Status.PodName, podruntime.ReasonExited, "too greedy")
 	// Once this has ended the executor knows: the watch may tell it later than
 	// it tells the test.
 	failed(h, "first", v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure)

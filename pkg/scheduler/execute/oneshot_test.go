@@ -118,14 +118,14 @@ func TestAOneShotTaskGetsAnotherSandbox(t *testing.T) {
 	task.Spec.Retries = 1
 	h.CreateTask(task)
 	first := h.WaitState("task", v1alpha1.TaskRunning).Status
-	h.Runtime.Fail(first.PodName, podruntime.ReasonOOM, "too greedy")
+	h.Runtime.Fail(first.PodName, podruntime.ReasonEvicted, "too greedy")
 	second := h.WaitTask("task", func(t *v1alpha1.Task) bool {
 		return t.Status.State == v1alpha1.TaskRunning && t.Status.Attempts == 2
 	}).Status
 	if second.PodName == first.PodName || second.SandboxName == first.SandboxName {
 		t.Errorf("it was tried again in the same place: %+v", second)
 	}
-	h.Runtime.Fail(second.PodName, podruntime.ReasonOOM, "too greedy")
+	h.Runtime.Fail(second.PodName, podruntime.ReasonEvicted, "too greedy")
 	failed(h, "task", v1alpha1.TaskReasonAgentLost, v1alpha1.FailureInfrastructure)
 	noSandboxes(h)
 }

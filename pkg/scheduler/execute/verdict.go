@@ -120,6 +120,14 @@ func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
 			class:   v1alpha1.FailureInfrastructure,
 			final:   true,
 		}, true
+	case status.Reason == v1alpha1.SandboxReasonOOMKilled:
+		// Another attempt would need as much.
+		return loss{
+			reason: v1alpha1.TaskReasonSandboxFailed,
+			message: fmt.Sprintf("sandbox %q has failed: %s: %s: use less memory, or raise resources.limits.memory in the template of pool %q",
+				sandbox.Name, status.Reason, status.Message, sandbox.Spec.PoolRef),
+			class: v1alpha1.FailureUser,
+		}, true
 	default:
 		return loss{
 			reason:  v1alpha1.TaskReasonSandboxFailed,

@@ -251,6 +251,8 @@ func lossReason(p podruntime.Pod) string {
 		return v1alpha1.SandboxReasonAgentLost
 	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonAgentProtocolViolation:
 		return v1alpha1.SandboxReasonAgentProtocolViolation
+	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonOOM:
+		return v1alpha1.SandboxReasonOOMKilled
 	default:
 		return v1alpha1.SandboxReasonPodLost
 	}

@@ -244,17 +244,24 @@ func TestAPodThatDies(t *testing.T) {
 }
 
 func TestALostPodIsNamedWithItsReason(t *testing.T) {
-	d, pool := opened(t, 1)
-	d.reserve(boxOf("a"))
-	d.Settle("uid-a", true)
-	dead := podOf("pool-1", pool, podruntime.Failed)
-	dead.Reason, dead.Message = podruntime.ReasonOOM, "the kernel ended it"
-	d.Observe(podruntime.Event{Pod: dead})
-	s := d.Standing("uid-a")
-	d.want("reason", v1alpha1.SandboxReasonPodLost, s.Reason)
-	d.want("message", `pod "pool-1" was lost: OOMKilled: the kernel ended it`, s.Message)
-	if d.Counts(poolKey).Failing {
-		t.Error("a pod that fails in somebody's use is not its pool's trouble")
+	for reason, want := range map[string]string{
+		podruntime.ReasonOOM:    v1alpha1.SandboxReasonOOMKilled,
+		podruntime.ReasonExited: v1alpha1.SandboxReasonPodLost,
+	} {
+		t.Run(reason, func(t *testing.T) {
+			d, pool := opened(t, 1)
+			d.reserve(boxOf("a"))
+			d.Settle("uid-a", true)
+			dead := podOf("pool-1", pool, podruntime.Failed)
+			dead.Reason, dead.Message = reason, "the kernel ended it"
+			d.Observe(podruntime.Event{Pod: dead})
+			s := d.Standing("uid-a")
+			d.want("reason", want, s.Reason)
+			d.want("message", fmt.Sprintf(`pod "pool-1" was lost: %s: the kernel ended it`, reason), s.Message)
+			if d.Counts(poolKey).Failing {
+				t.Error("a pod that fails in somebody's use is not its pool's trouble")
+			}
+		})
 	}
 }
 

@@ -47,6 +47,9 @@ const (
 	SandboxReasonInsufficientResources = "InsufficientResources"
 	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
 	SandboxReasonPodLost = "PodLost"
+	// SandboxReasonOOMKilled: the pod as a whole used more memory than its limit, and the kernel ended it.
+	// A step that the kernel ends alone fails, and the sandbox goes on.
+	SandboxReasonOOMKilled = "OOMKilled"
 	// SandboxReasonAgentLost: the agent of the pod did not answer the server's health checks for 30
 	// seconds. The pod is deleted.
 	SandboxReasonAgentLost = "AgentLost"

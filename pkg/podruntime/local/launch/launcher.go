@@ -116,6 +116,14 @@ func run(container *libcontainer.Container, spec *Spec, log *os.File) (Process, 
 		ExtraFiles: []*os.File{os.NewFile(launcherListenFD, "listener"), initEnd},
 		Init:       true,
 	}
+	if CountsOOM(spec.Cgroup) {
+		counters, err := openCounters(spec)
+		if err != nil {
+			return Process{}, err
+		}
+		defer counters.Close()
+		init.ExtraFiles = append(init.ExtraFiles, counters)
+	}
 	if log != nil {
 		init.Stdout, init.Stderr = log, log
 	}

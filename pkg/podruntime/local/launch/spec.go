@@ -45,8 +45,12 @@ type Spec struct {
 	Cgroup Cgroup `json:"cgroup"`
 }
 
-// ListenFD is the descriptor at which the command finds the listening socket.
-const ListenFD = 3
+// Descriptors at which the command finds the listening socket and, if CountsOOM says so, the open
+// memory.oom_control of its cgroup.
+const (
+	ListenFD       = 3
+	MemoryEventsFD = filterFD + 1
+)
 
 // IDRange maps the users and groups 0 to Size-1 of a container to those from
 // Base on of the machine.

@@ -37,7 +37,7 @@ CANCEL_SECONDS = 5.0
 CLOCK_SECONDS = 1.0
 SANDBOX_NOT_FOUND = "SandboxNotFound"
 # Reasons of tasks that were not done when their sandbox ended as its user wanted.
-SANDBOX_ENDED = frozenset({"SandboxDeleted", "SandboxExpired"})
+SANDBOX_ENDED = frozenset({"SandboxDeleted", "SandboxExpired", "SandboxFailed"})
 
 
 @dataclass
