@@ -6,11 +6,12 @@
 //	create a WarmPool, change its template    create pods
 //	create a Task with spec.poolRef           create sandboxes; and the sandbox is admitted
 //	create a Sandbox or a Task                use the warm pool, in a restricted namespace
+//	set the label of a task's sandbox         to be the server
 //
 // The checks are a part of admission: they hold for every way to create an object, dry runs included.
 // They ask the server's authorizer, which lets the server itself and the group system:masters do all.
 //
-// Nothing here has state or goroutines. Read gate.go first, then task.go, pool.go and use.go.
+// Nothing here has state or goroutines. Read gate.go first, then task.go, sandbox.go, pool.go and use.go.
 package tenancy
 
 import (
@@ -89,9 +90,7 @@ func (g *Gate) check(ctx context.Context, a admission.Attributes, o admission.Ob
 	case *arl.WarmPool:
 		return g.checkPool(ctx, a, obj)
 	case *arl.Sandbox:
-		if create {
-			return g.checkUse(ctx, a, "spec.poolRef", obj.Spec.PoolRef)
-		}
+		return g.checkSandbox(ctx, a, obj)
 	case *arl.Task:
 		if create {
 			return g.checkTask(ctx, a, o, obj)

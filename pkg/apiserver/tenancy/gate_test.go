@@ -119,6 +119,13 @@ func task(poolRef, sandboxRef string) *arl.Task {
 	return &arl.Task{ObjectMeta: named("task"), Spec: arl.TaskSpec{PoolRef: poolRef, SandboxRef: sandboxRef}}
 }
 
+// ofTask is a sandbox with the label of a task's.
+func ofTask(name string) *arl.Sandbox {
+	s := sandbox("gpu")
+	s.Labels = map[string]string{"arl.io/task": name}
+	return s
+}
+
 var users = rights{
 	"pods":      {"create pods"},
 	"sandboxes": {"create sandboxes"},
@@ -145,6 +152,11 @@ func TestGate(t *testing.T) {
 		"use a restricted pool":               {who: "uses", obj: sandbox("gpu"), labels: restricted},
 		"use another restricted pool":         {who: "uses", obj: sandbox("cpu"), labels: restricted, want: `"cpu"`},
 		"change a restricted sandbox":         {who: "nobody", obj: sandbox("gpu"), old: sandbox("gpu"), labels: restricted},
+		"the label of a task's sandbox":       {who: "sandboxes", obj: ofTask("t"), want: "metadata.labels[arl.io/task]: belongs to the server"},
+		"the server's own":                    {who: user.APIServerUser, obj: ofTask("t")},
+		"set the label":                       {who: "sandboxes", obj: ofTask("t"), old: sandbox("gpu"), want: "metadata.labels"},
+		"change the label":                    {who: "sandboxes", obj: ofTask("t"), old: ofTask("u"), want: "metadata.labels"},
+		"leave the label":                     {who: "sandboxes", obj: ofTask("t"), old: ofTask("t")},
 		"a task with a pool":                  {who: "sandboxes", obj: task("gpu", "")},
 		"a task with a pool, no sandboxes":    {who: "pods", obj: task("gpu", ""), want: `spec.poolRef: user "pods" cannot create resource "sandboxes"`},
 		"a task with a restricted pool":       {who: "sandboxes", obj: task("gpu", ""), labels: restricted, want: "spec.poolRef: user"},

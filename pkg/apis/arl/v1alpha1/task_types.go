@@ -170,8 +170,9 @@ type TaskSpec struct {
 	SandboxRef string `json:"sandboxRef,omitempty" protobuf:"bytes,1,opt,name=sandboxRef"`
 
 	// poolRef is the name of the WarmPool, in the same namespace, from which a
-	// sandbox is made for this task alone and deleted after it. Exactly one of
-	// sandboxRef and poolRef is set. Immutable.
+	// sandbox is created for this task alone and deleted after it. Exactly one of sandboxRef and poolRef is
+	// set. The author of the task needs the right to create sandboxes, whose quotas and policies hold for
+	// the task, too. Immutable.
 	// +optional
 	PoolRef string `json:"poolRef,omitempty" protobuf:"bytes,2,opt,name=poolRef"`
 

@@ -135,8 +135,9 @@ type WarmPoolSpec struct {
 	// and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness
 	// gates gets a sandbox only while they let it take work. Labels and annotations are carried to the
 	// pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get
-	// Never, because a pod that ends fails its sandbox and the pool starts a new one. May be changed;
-	// updateStrategy says when idle pods follow.
+	// Never, because a pod that ends fails its sandbox and the pool starts a new one. The user who creates the
+	// pool or changes its template needs the right to create pods. May be changed; updateStrategy says
+	// when idle pods follow.
 	Template corev1.PodTemplateSpec `json:"template" protobuf:"bytes,2,opt,name=template"`
 
 	// maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods
