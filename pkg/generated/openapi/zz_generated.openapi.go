@@ -855,7 +855,7 @@ func schema_pkg_apis_arl_v1alpha1_TaskSpec(ref common.ReferenceCallback) common.
 					},
 					"poolRef": {
 						SchemaProps: spec.SchemaProps{
-							Description: "poolRef is the name of the WarmPool, in the same namespace, from which a sandbox is made for this task alone and deleted after it. Exactly one of sandboxRef and poolRef is set. Immutable.",
+							Description: "poolRef is the name of the WarmPool, in the same namespace, from which a sandbox is created for this task alone and deleted after it. Exactly one of sandboxRef and poolRef is set. The author of the task needs the right to create sandboxes, whose quotas and policies hold for the task, too. Immutable.",
 							Type:        []string{"string"},
 							Format:      "",
 						},
@@ -1455,7 +1455,7 @@ func schema_pkg_apis_arl_v1alpha1_WarmPoolSpec(ref common.ReferenceCallback) com
 					},
 					"template": {
 						SchemaProps: spec.SchemaProps{
-							Description: "template describes the pods. At least one container is needed; steps run in the container named \"executor\" if there is one, else in the first. That container's command and args run beneath the agent, which is its first process. In a cluster a container without command runs the agent alone, because the server does not know there what its image would run, and args without command are refused; on a single machine both get the image's entrypoint. Steps run as the container's user, who may be any: root, a number, or a name of the image. Root has the default capabilities of container runtimes, any other user has none; securityContext.capabilities widens or narrows them, and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness gates gets a sandbox only while they let it take work. Labels and annotations are carried to the pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get Never, because a pod that ends fails its sandbox and the pool starts a new one. May be changed; updateStrategy says when idle pods follow.",
+							Description: "template describes the pods. At least one container is needed; steps run in the container named \"executor\" if there is one, else in the first. That container's command and args run beneath the agent, which is its first process. In a cluster a container without command runs the agent alone, because the server does not know there what its image would run, and args without command are refused; on a single machine both get the image's entrypoint. Steps run as the container's user, who may be any: root, a number, or a name of the image. Root has the default capabilities of container runtimes, any other user has none; securityContext.capabilities widens or narrows them, and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness gates gets a sandbox only while they let it take work. Labels and annotations are carried to the pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get Never, because a pod that ends fails its sandbox and the pool starts a new one. The user who creates the pool or changes its template needs the right to create pods. May be changed; updateStrategy says when idle pods follow.",
 							Default:     map[string]interface{}{},
 							Ref:         ref(corev1.PodTemplateSpec{}.OpenAPIModelName()),
 						},

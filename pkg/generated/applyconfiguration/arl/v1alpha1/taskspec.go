@@ -18,8 +18,9 @@ type TaskSpecApplyConfiguration struct {
 	// Exactly one of sandboxRef and poolRef is set. Immutable.
 	SandboxRef *string `json:"sandboxRef,omitempty"`
 	// poolRef is the name of the WarmPool, in the same namespace, from which a
-	// sandbox is made for this task alone and deleted after it. Exactly one of
-	// sandboxRef and poolRef is set. Immutable.
+	// sandbox is created for this task alone and deleted after it. Exactly one of sandboxRef and poolRef is
+	// set. The author of the task needs the right to create sandboxes, whose quotas and policies hold for
+	// the task, too. Immutable.
 	PoolRef *string `json:"poolRef,omitempty"`
 	// steps run in the order given, 1 to 256 of them. Together with the rest of the task but its
 	// status they are at most 1214976 bytes, so that every status can be stored beside them. Immutable.

@@ -27,8 +27,9 @@ type WarmPoolSpecApplyConfiguration struct {
 	// and the server then adds none of its own. A pod with a startupProbe, readinessProbe or readiness
 	// gates gets a sandbox only while they let it take work. Labels and annotations are carried to the
 	// pods; keys of arl.io belong to the server. restartPolicy is accepted and not used: pods get
-	// Never, because a pod that ends fails its sandbox and the pool starts a new one. May be changed;
-	// updateStrategy says when idle pods follow.
+	// Never, because a pod that ends fails its sandbox and the pool starts a new one. The user who creates the
+	// pool or changes its template needs the right to create pods. May be changed; updateStrategy says
+	// when idle pods follow.
 	Template *v1.PodTemplateSpecApplyConfiguration `json:"template,omitempty"`
 	// maxPods caps the pods of this pool, idle, starting and in use together. While it keeps wanted pods
 	// from being started, the pool and the sandboxes that wait say MaxPodsReached. No cap when unset. At
