@@ -34,6 +34,8 @@ func TestAdmissionPolicy(t *testing.T) {
 			},
 			Validations: []admissionregistrationv1.Validation{{
 				Expression: "!has(object.spec.priority) || object.spec.priority <= 10", Message: "only the chosen few may be so important",
+			}, {
+				Expression: "object.spec.poolRef != 'closed' || request.userInfo.username == 'system:apiserver'", Message: "no user may have this pool",
 			}},
 		},
 	}
@@ -67,6 +69,13 @@ func TestAdmissionPolicy(t *testing.T) {
 		return fmt.Errorf("a create got: %v", err)
 	})
 	n.CreateSandbox(sandboxOf("modest", "nowhere"))
+	// The policy holds for the sandbox of a task, too, and sees the task's author.
+	alone := taskIn("", "alone", command("true", "true"))
+	alone.Spec.PoolRef = "closed"
+	_, err := n.Tasks().Create(t.Context(), alone, createNow)
+	if !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "spec.poolRef: the sandbox of the task: ") || !strings.Contains(err.Error(), "no user may have this pool") {
+		t.Errorf("a task whose sandbox the policy refuses got %v", err)
+	}
 	manifest := strings.Replace(sandboxYAML("important", "nowhere"), "keepAlive: true", "priority: 11", 1)
 	n.kubectl().Fail(manifest, words("create", "-f", "-"),
 		"ValidatingAdmissionPolicy '"+name+"'", "only the chosen few may be so important")
