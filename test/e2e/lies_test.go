@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -105,8 +106,13 @@ func (n *tenant) useFalseAgents() {
 	if err := importFalseAgent(); err != nil {
 		n.T.Fatal(err)
 	}
-	n.setServerArgs("--data-dir=/data", "--agent-image="+falseImage, "--agent-image-pull-policy=Never")
-	n.T.Cleanup(func() { n.setServerArgs("--data-dir=/data") })
+	set, err := clientOf(n.T, cluster.Admin).AppsV1().StatefulSets(systemNamespace).Get(n.T.Context(), serverName, getNow)
+	if err != nil {
+		n.T.Fatal(err)
+	}
+	args := set.Spec.Template.Spec.Containers[0].Args
+	n.T.Cleanup(func() { n.setServerArgs(args...) })
+	n.setServerArgs(append(slices.Clone(args), "--agent-image="+falseImage, "--agent-image-pull-policy=Never")...)
 }
 
 // setServerArgs starts the server anew with these arguments.

@@ -30,7 +30,6 @@ var resources = map[string]struct {
 		return err
 	}},
 	"descriptors": {2_000_000, func(int) error { _, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0); return err }},
-	"aio":         {100_000, takeAIO},
 	"timers":      {1_000_000, takeTimer},
 	"locked":      {100_000, takeLocked},
 	"in-flight":   {1_000_000, takeInFlight},

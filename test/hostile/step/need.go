@@ -29,7 +29,6 @@ func needs() []attempt {
 		{name: "pipes", try: needPipe, wanted: true},
 		few("ptys", 4),
 		few("descriptors", 200),
-		{name: "aio", try: func() error { return setUpAIO(32) }, wanted: true},
 		few("timers", 16),
 		few("locked", 1),
 		few("in-flight", 8),

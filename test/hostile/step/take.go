@@ -22,17 +22,6 @@ func takePipe(int) error {
 	return nil
 }
 
-func takeAIO(int) error { return setUpAIO(1000) }
-
-// setUpAIO makes a context for asynchronous requests, of which the kernel has a number for all users together.
-func setUpAIO(events uintptr) error {
-	var context uintptr
-	if _, _, errno := unix.Syscall(unix.SYS_IO_SETUP, events, uintptr(unsafe.Pointer(&context)), 0); errno != 0 {
-		return errno
-	}
-	return nil
-}
-
 // takeTimer makes a timer, which takes one of the signals that a user's processes may have pending.
 func takeTimer(int) error {
 	var id int32
