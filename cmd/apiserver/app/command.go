@@ -8,7 +8,9 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+	cliflag "k8s.io/component-base/cli/flag"
 	"k8s.io/component-base/cli/globalflag"
+	"k8s.io/component-base/logs"
 
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/cmd/apiserver/app/pki"
@@ -59,9 +61,7 @@ It creates ordinary pods, and it uses the cluster's authentication and RBAC.`,
 		},
 	}
 	cmd.SetContext(ctx)
-	sets := o.Flags()
-	globalflag.AddGlobalFlags(sets.FlagSet("global"), cmd.Name())
-	sets.FlagSet("global").VisitAll(options.MarkLibrary)
+	sets := flagsOf(o, cmd.Name())
 	for _, set := range sets.FlagSets {
 		cmd.Flags().AddFlagSet(set)
 	}
@@ -79,6 +79,15 @@ It creates ordinary pods, and it uses the cluster's authentication and RBAC.`,
 	showAll = func() bool { return texts.all }
 	cmd.AddCommand(subcommands...)
 	return cmd
+}
+
+// flagsOf returns the flags of the options and those that libraries add to every program. Each flag is
+// in one set: of two of the same name, one would have no effect, and which is left to chance.
+func flagsOf(o *options.Options, name string) cliflag.NamedFlagSets {
+	sets := o.Flags()
+	globalflag.AddGlobalFlags(sets.FlagSet("global"), name, logs.SkipLoggingConfigurationFlags())
+	sets.FlagSet("global").VisitAll(options.MarkLibrary)
+	return sets
 }
 
 // prepare turns parsed flags into options that can be run.
