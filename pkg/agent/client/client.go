@@ -218,9 +218,7 @@ func executionPath(id string) string { return "/v1/executions/" + url.PathEscape
 
 // do sends a request whose answer is not a stream and decodes it into out, if any.
 func (c *Client) do(ctx context.Context, req request, out any) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, answerTimeout, errSilent)
-	defer cancel()
-	ctx, end := c.begin(ctx)
+	ctx, end := c.begin(ctx, answerTimeout)
 	defer end()
 	response, err := c.send(ctx, req)
 	if err != nil {
@@ -242,8 +240,9 @@ func (c *Client) do(ctx context.Context, req request, out any) error {
 	return nil
 }
 
-// begin derives the context of a call, which Close ends.
-func (c *Client) begin(ctx context.Context) (context.Context, func()) {
+// begin derives the context of a call, which Close ends, and which lasts no longer than the limit if
+// there is one.
+func (c *Client) begin(ctx context.Context, limit time.Duration) (context.Context, func()) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	this := &call{cancel: cancel}
 	c.mu.Lock()
@@ -255,7 +254,14 @@ func (c *Client) begin(ctx context.Context) (context.Context, func()) {
 		cancel(errClosed)
 	}
 	c.calls[this] = struct{}{}
+	var timer *time.Timer
+	if limit > 0 {
+		timer = time.AfterFunc(limit, func() { cancel(errSilent) })
+	}
 	return ctx, func() {
+		if timer != nil {
+			timer.Stop()
+		}
 		c.mu.Lock()
 		delete(c.calls, this)
 		c.mu.Unlock()

@@ -116,7 +116,7 @@ var errBroken = errors.New("stream broken")
 
 // follow streams until the execution has ended, through broken connections.
 func (c *Client) follow(ctx context.Context, f *following) (wire.ExecutionResult, error) {
-	ctx, end := c.begin(ctx)
+	ctx, end := c.begin(ctx, 0)
 	defer end()
 	var lost time.Time
 	backoff := firstBackoff
@@ -154,12 +154,9 @@ var errSlow = fmt.Errorf("a large frame did not arrive within %s", largeTime)
 func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := fmt.Errorf("%w: nothing heard for %s", ErrUnreachable, c.idle)
-	idle := time.AfterFunc(c.idle, func() { cancel(silent) })
+	idle := time.AfterFunc(c.idle, func() { cancel(fmt.Errorf("%w: nothing heard for %s", ErrUnreachable, c.idle)) })
 	defer idle.Stop()
-	slow := time.AfterFunc(largeTime, func() { cancel(errSlow) })
-	defer slow.Stop()
-	slow.Stop()
+	var slow *time.Timer
 
 	posting := f.post()
 	if posting {
@@ -176,12 +173,14 @@ func (c *Client) stream(ctx context.Context, f *following) (wire.ExecutionResult
 		waits: func() { idle.Stop() },
 		goesOn: func() {
 			idle.Reset(c.idle)
-			slow.Reset(largeTime)
+			slow = time.AfterFunc(largeTime, func() { cancel(errSlow) })
 		},
 	}
 	for {
 		event, err := frames.read(ctx)
-		slow.Stop()
+		if slow != nil {
+			slow.Stop()
+		}
 		isNew := false
 		if err == nil {
 			idle.Reset(c.idle)
