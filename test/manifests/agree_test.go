@@ -15,8 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	apiregistrationv1 "k8s.io/kube-aggregator/pkg/apis/apiregistration/v1"
-	"k8s.io/pod-security-admission/api"
-	"k8s.io/pod-security-admission/policy"
 
 	"arl.io/arl/cmd/apiserver/app/options"
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
@@ -150,31 +148,6 @@ func poolPod(t *testing.T) *corev1.Pod {
 	}
 	t.Fatal("there is no pool")
 	return nil
-}
-
-// TestPodsAreRestricted asks the pod security standard's own checks.
-func TestPodsAreRestricted(t *testing.T) {
-	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	set, _ := server(t, kustomize(t, kustomizeDir))
-	built := poolPod(t)
-	for _, tt := range []struct {
-		name string
-		meta *metav1.ObjectMeta
-		spec *corev1.PodSpec
-	}{
-		{"the server", &set.Spec.Template.ObjectMeta, &set.Spec.Template.Spec},
-		{"a pod of the example", &built.ObjectMeta, &built.Spec},
-	} {
-		level := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
-		for _, result := range evaluator.EvaluatePod(level, tt.meta, tt.spec) {
-			if !result.Allowed {
-				t.Errorf("%s: %s: %s", tt.name, result.ForbiddenReason, result.ForbiddenDetail)
-			}
-		}
-	}
 }
 
 // TestBudgetSelectsPodsInUse: idle pods may be taken. A budget that reckons with the pool's scale would
