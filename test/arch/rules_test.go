@@ -95,7 +95,7 @@ var rules = []rule{
 	// Pods.
 	{folder: "pkg/podruntime/kube", ours: []string{"=pkg/podruntime", "pkg/podruntime/kube", "pkg/agent/client", "pkg/agent/wire"},
 		others: []string{machineryLib, coreLib, clientLib, klogLib, utilsLib, "k8s.io/streaming"}},
-	{folder: "pkg/podruntime/local", ours: []string{"=pkg/podruntime", "pkg/podruntime/local", "pkg/agent/client", "pkg/agent/tree", "pkg/agent/wire"},
+	{folder: "pkg/podruntime/local", ours: []string{"=pkg/podruntime", "pkg/podruntime/local", "pkg/agent/client", "pkg/agent/memory", "pkg/agent/tree", "pkg/agent/wire"},
 		others: []string{
 			machineryLib, coreLib, klogLib, utilsLib, imagesLib, sysLib, "github.com/cyphar/filepath-securejoin", "github.com/google/uuid", "github.com/klauspost/compress",
 			"github.com/moby/sys", "github.com/opencontainers/cgroups", "github.com/opencontainers/runc",

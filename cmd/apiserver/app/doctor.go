@@ -30,6 +30,8 @@ func newDoctorCommand() *cobra.Command {
 				TrashDir:  local.TrashDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
 				AgentPath: o.Runtime.AgentPath,
 				UserIDs:   o.Runtime.PodUserIDs,
+				Memory:    o.Runtime.PodMemory.Value(),
+				Pids:      local.DefaultPids,
 			})
 			if _, err := report.WriteTo(cmd.OutOrStdout()); err != nil {
 				return fmt.Errorf("print the report: %w", err)
@@ -43,5 +45,6 @@ func newDoctorCommand() *cobra.Command {
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", ".", "Where a server's data would be.")
 	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
 	o.Runtime.AddPodUserIDs(cmd.Flags())
+	o.Runtime.AddPodMemory(cmd.Flags())
 	return cmd
 }

@@ -51,6 +51,15 @@ func Open() *Events {
 // whose limit is as given, in bytes; 0 stands for none. The file is the Events' from here on.
 func Of(file *os.File, limit int64) *Events { return &Events{file: file, limit: limit} }
 
+// KillsAt returns what Kills does for the counters in a file.
+func KillsAt(path string) int64 {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return 0
+	}
+	return killsIn(content)
+}
+
 // Close frees what Events holds.
 func (e *Events) Close() error {
 	if e == nil {

@@ -49,6 +49,8 @@ type Config struct {
 	StartTimeout time.Duration
 	// PidsLimit bounds the processes of a pod; 0 means DefaultPids.
 	PidsLimit int64
+	// DefaultMemoryBytes bounds the memory of pods whose template has no limit; 0 means not at all.
+	DefaultMemoryBytes int64
 	// UserIDs are given to pods, a part to each; zero means idrange.Default. Without root they mean nothing:
 	// every pod is the server's own user.
 	UserIDs idrange.Range

@@ -16,8 +16,11 @@ import (
 
 // Check implements podruntime.Runtime.
 func (r *Runtime) Check(spec podruntime.Spec) (podruntime.Advice, error) {
-	_, err := r.planFor(&spec)
-	return podruntime.Advice{}, err
+	plan, err := r.planFor(&spec)
+	if err != nil {
+		return podruntime.Advice{}, err
+	}
+	return plan.advice(), nil
 }
 
 // LabelSandbox implements podruntime.Runtime. The label is not stored: it is set

@@ -19,6 +19,8 @@ type machine struct {
 	rootless bool
 	// cgroups: pods get one each, with their limits.
 	cgroups bool
+	// memoryDir holds a directory for the cgroup of memory of each pod; empty if there are none.
+	memoryDir string
 	// shifts: mounts can shift the owners of images' files to the users of a pod. Otherwise the users of
 	// every pod are those of the machine, root included, so that the owners need no shift.
 	shifts bool
@@ -36,6 +38,9 @@ func examine(ctx context.Context, config *Config) (machine, error) {
 		logger.Error(err, "Pods run without limits of CPU, memory and processes")
 	} else {
 		m.cgroups = true
+		if parent, err := manager.New(launch.CgroupConfig("pod", launch.Cgroup{Parent: config.CgroupParent})); err == nil && parent.Path("memory") != "" {
+			m.memoryDir = filepath.Dir(parent.Path("memory"))
+		}
 	}
 	ids := config.UserIDs
 	ns, err := launch.NewUserNS(launch.IDRange{Base: ids.First, Size: min(ids.Size, idrange.PerPod)})

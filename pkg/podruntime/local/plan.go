@@ -52,6 +52,8 @@ type plan struct {
 	hostAliases []corev1.HostAlias
 	volumes     []volume
 	cgroup      launch.Cgroup
+	// defaultMemory says that the limit of memory is the server's, not the template's.
+	defaultMemory bool
 }
 
 // volume is an emptyDir and one place where it is mounted.
@@ -108,6 +110,7 @@ func (r *Runtime) planFor(spec *podruntime.Spec) (*plan, error) {
 			"a server that is not root can give a container user 0 only, which is the server's own user outside")
 	}
 	p.cgroup.Parent, p.cgroup.Pids, p.cgroup.Unlimited = r.config.CgroupParent, r.config.PidsLimit, !r.machine.cgroups
+	p.limitMemory(r.config.DefaultMemoryBytes)
 	return p, nil
 }
 

@@ -43,6 +43,8 @@ type pod struct {
 	client *client.Client
 	// probed says that the agent carries out probes of the template.
 	probed bool
+	// kills are the processes of the pod that the kernel has ended for want of memory.
+	kills killCount
 	// deleting is set once Delete was called.
 	deleting bool
 	// interrupt makes the goroutine drop what it waits for; nil before it runs.

@@ -222,13 +222,23 @@ func (r *Runtime) signalLocked() {
 
 // Agent implements podruntime.Runtime.
 func (r *Runtime) Agent(key podruntime.Key, uid types.UID) (*client.Client, error) {
+	p, agent, err := r.readyPod(key, uid)
+	if err != nil {
+		return nil, err
+	}
+	p.kills.note(r.memoryKills(p), r.config.Clock.Now())
+	return agent, nil
+}
+
+// readyPod returns a pod that is Ready, and the client of its agent.
+func (r *Runtime) readyPod(key podruntime.Key, uid types.UID) (*pod, *client.Client, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	p, ok := r.pods[key]
 	if !ok || (uid != "" && p.pod.UID != uid) || p.pod.Phase != podruntime.Ready || p.deleting {
-		return nil, fmt.Errorf("%w: %s is not ready here", podruntime.ErrNotFound, key)
+		return nil, nil, fmt.Errorf("%w: %s is not ready here", podruntime.ErrNotFound, key)
 	}
-	return p.client, nil
+	return p, p.client, nil
 }
 
 // RemoveImages removes all images that no pod uses, and says how many there were

@@ -108,13 +108,13 @@ func (r *Runtime) fail(ctx context.Context, p *pod, err error) {
 
 // whyEnded explains the end of a pod that ran.
 func (r *Runtime) whyEnded(p *pod) error {
-	cgroup, err := r.machine.podCgroup(string(p.pod.UID), p.cgroup)
-	if err == nil && cgroup != nil {
-		if kills, err := cgroup.OOMKillCount(); err == nil && kills > 0 {
-			return &failure{podruntime.ReasonOOM, errors.New("the kernel ended the pod: it used more memory than its limit")}
-		}
+	if r.memoryKills(p) <= p.kills.before(r.config.Clock.Now()) {
+		return &failure{podruntime.ReasonExited, errors.New("the agent's process has ended")}
 	}
-	return &failure{podruntime.ReasonExited, errors.New("the agent's process has ended")}
+	if p.cgroup.MemoryBytes == 0 {
+		return &failure{podruntime.ReasonOOM, errors.New("the kernel ended the pod: it has no limit of memory, and the machine had none left")}
+	}
+	return &failure{podruntime.ReasonOOM, errors.New("the kernel ended the pod: it used more memory than its limit")}
 }
 
 // removeWithRetries frees all that a pod holds. It returns false if ctx ended first.

@@ -20,6 +20,7 @@ import (
 	"k8s.io/component-base/logs"
 	logsapi "k8s.io/component-base/logs/api/v1"
 
+	"arl.io/arl/pkg/podruntime/local"
 	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/image"
 )
@@ -84,6 +85,8 @@ type RuntimeOptions struct {
 	AllowHostImage bool
 	// RegistryMirrors are registries that are asked in place of others, as REGISTRY=URL.
 	RegistryMirrors []string
+	// PodMemory bounds the memory of pods whose template has no limit; 0 means not at all.
+	PodMemory ByteSize
 	// PodUserIDs are the machine's user IDs that pods get.
 	PodUserIDs idrange.Range
 	// Parallelism is how many pods are started at the same time.
@@ -120,6 +123,7 @@ func New() *Options {
 		Runtime: RuntimeOptions{
 			Parallelism: 2 * runtime.NumCPU(),
 			PodUserIDs:  idrange.Default,
+			PodMemory:   ByteSize{*resource.NewQuantity(local.DefaultMemory(), resource.BinarySI)},
 			Images: image.Watermarks{
 				HighPercent: image.DefaultHighPercent, LowPercent: image.DefaultLowPercent, MinAge: image.DefaultMinAge,
 			},
@@ -151,7 +155,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	o.addServingFlags(sets.FlagSet("serving"))
 	o.clusterFlags = o.Cluster.addFlags(sets)
 	o.addRuntimeFlags(sets.FlagSet("runtime"))
-	o.localFlags = []string{"create-namespaces", "agent-path", "allow-host-image", "registry-mirror", "pod-user-ids",
+	o.localFlags = []string{"create-namespaces", "agent-path", "allow-host-image", "registry-mirror", "pod-user-ids", "pod-default-memory",
 		"image-gc-high-threshold", "image-gc-low-threshold", "minimum-image-ttl-duration"}
 
 	fs = sets.FlagSet("scheduler")
@@ -188,6 +192,7 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 		"With --standalone: REGISTRY=URL, for instance docker.io=https://mirror.example.org: a registry that is asked for the images of another first. "+
 			"http:// means without TLS. May be given once for each registry.")
 	o.Runtime.AddPodUserIDs(fs)
+	o.Runtime.AddPodMemory(fs)
 	fs.IntVar(&o.Runtime.Images.HighPercent, "image-gc-high-threshold", o.Runtime.Images.HighPercent,
 		"With --standalone: the percentage of the disk's use at which images that no pod uses are removed, the least recently used first. 100 turns it off.")
 	fs.IntVar(&o.Runtime.Images.LowPercent, "image-gc-low-threshold", o.Runtime.Images.LowPercent,
@@ -303,7 +308,16 @@ func (o *Options) validateMode() (errs []error) {
 	return errs
 }
 
+// AddPodMemory adds the flag of the memory of pods.
+func (o *RuntimeOptions) AddPodMemory(fs *pflag.FlagSet) {
+	fs.Var(&o.PodMemory, "pod-default-memory", "With --standalone: the limit of memory of pods whose template has no resources.limits.memory, "+
+		"such as 2Gi; 0 is no limit. The default is a quarter of the machine's memory.")
+}
+
 func (o *RuntimeOptions) validateImages() (errs []error) {
+	if o.PodMemory.Sign() < 0 {
+		errs = append(errs, fmt.Errorf("--pod-default-memory: must not be negative, is %s", &o.PodMemory))
+	}
 	high, low := o.Images.HighPercent, o.Images.LowPercent
 	if high < 1 || high > 100 {
 		errs = append(errs, fmt.Errorf("--image-gc-high-threshold: must be 1 to 100, is %d", high))

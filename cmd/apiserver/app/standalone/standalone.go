@@ -96,15 +96,16 @@ func (m *Mode) NewRuntime(ctx context.Context, _ modes.Notes) (podruntime.Runtim
 		return nil, fmt.Errorf("--registry-mirror: %w", err)
 	}
 	pods, err := local.New(ctx, local.Config{
-		Dir:            filepath.Join(m.options.DataDir, RuntimeDir),
-		AgentPath:      m.options.Runtime.AgentPath,
-		AllowHostImage: m.options.Runtime.AllowHostImage,
-		Parallelism:    m.options.Runtime.Parallelism,
-		UserIDs:        m.options.Runtime.PodUserIDs,
-		Mirrors:        mirrors,
-		Clock:          m.clock,
-		Observer:       m.pods,
-		Images:         m.options.Runtime.Images,
+		Dir:                filepath.Join(m.options.DataDir, RuntimeDir),
+		AgentPath:          m.options.Runtime.AgentPath,
+		AllowHostImage:     m.options.Runtime.AllowHostImage,
+		Parallelism:        m.options.Runtime.Parallelism,
+		UserIDs:            m.options.Runtime.PodUserIDs,
+		DefaultMemoryBytes: m.options.Runtime.PodMemory.Value(),
+		Mirrors:            mirrors,
+		Clock:              m.clock,
+		Observer:           m.pods,
+		Images:             m.options.Runtime.Images,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the container runtime: %w", err)

@@ -54,8 +54,20 @@ func (d *patient) cgroups(context.Context) Check {
 		c.Fix = "enable them in the kernel's command line, for instance cgroup_enable=memory"
 		return c
 	}
-	c.Detail += ", writable, with " + strings.Join(controllers, ", ")
+	c.Detail += ", writable, with " + strings.Join(controllers, ", ") + d.limits()
+	if d.Memory == 0 {
+		c.Level, c.Fix = Warn, "name a limit with --pod-default-memory, or set resources.limits.memory in every template"
+	}
 	return c
+}
+
+// limits says which bounds hold for a pod whose template has none.
+func (d *patient) limits() string {
+	memory := "without a limit of memory, so that one can take the machine's"
+	if d.Memory > 0 {
+		memory = fmt.Sprintf("with %.1f GiB of memory", float64(d.Memory)/(1<<30))
+	}
+	return fmt.Sprintf("; a pod whose template has no limits runs %s and with %d processes at most", memory, d.Pids)
 }
 
 // cgroupKind says which version is mounted, and which controllers there are.

@@ -88,6 +88,8 @@ type Config struct {
 	AgentPath string
 	// UserIDs are those that pods would get.
 	UserIDs idrange.Range
+	// Memory and Pids bound a pod whose template has no limits; a Memory of 0 is no bound.
+	Memory, Pids int64
 }
 
 // Run looks at this machine.
