@@ -258,6 +258,36 @@ def test_task_that_is_deleted(stub: MakeStub, gone: Callable[[Document], Answer]
     assert caught.value.reason == "TaskDeleted"
 
 
+@pytest.mark.parametrize(
+    ("asked_at", "said"),
+    [
+        ("2026-01-01T00:01:01Z", r"had reached the end of its lifetime, 2026-01-01 00:01:00.*Call create_sandbox"),
+        ("2026-01-01T00:00:05Z", r"was deleted by somebody else, 5 s after its last task"),
+    ],
+    ids=["lifetime", "deleted"],
+)
+def test_sandbox_that_is_gone_says_what_ended_it(stub: MakeStub, asked_at: str, said: str) -> None:
+    """The server's clock decides: the times of the sandbox, and when the task was created."""
+    fake = Fake()
+
+    def answer(asked: Asked) -> Answer:
+        got = fake(asked)
+        if asked.method == "POST" and asked.resource == "sandboxes":
+            got.body["status"].update(allocatedTime="2026-01-01T00:00:00Z", expirationTime="2026-01-01T00:01:00Z")
+        if asked.method == "POST" and asked.resource == "tasks":
+            got.body["metadata"]["creationTimestamp"] = asked_at
+        return got
+
+    def watch(asked: Asked, items: list[Document]) -> Answer:
+        end = {"state": "Failed", "reason": "SandboxNotFound", "failureClass": "User", "message": "it is gone"}
+        return Answer(lines=[event("MODIFIED", {**items[0], "status": end})])
+
+    fake.watch = watch
+    with pytest.raises(SandboxFailed, match=said) as caught:
+        run(stub(answer))
+    assert caught.value.reason == "SandboxNotFound"
+
+
 def test_task_whose_end_is_never_seen(stub: MakeStub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arl._core.task.GRACE_SECONDS", 0.2)
     fake = Fake()
