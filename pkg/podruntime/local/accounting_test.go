@@ -25,9 +25,10 @@ func TestAPodAtItsLimitsChangesNothingForTheNext(t *testing.T) {
 	f := start(t, Config{Dir: t.TempDir(), PidsLimit: 200})
 	defer f.removeAll()
 	if f.machine.rootless {
-		t.Skip("pods of a rootless server share its user")
+		f.testAccounting(t, sharedHoards)
+		return
 	}
-	f.testAccounting(t)
+	f.testAccounting(t, hoards)
 }
 
 // TestAccountingWithoutShiftedOwners is for file systems that do not take idmapped mounts. What is
@@ -39,11 +40,56 @@ func TestAccountingWithoutShiftedOwners(t *testing.T) {
 	if f.machine.rootless {
 		t.Skip("nothing is ever shifted without root")
 	}
-	f.testAccounting(t, "pipe-pages", "files-in-flight")
+	f.testAccounting(t, hoards, "pipe-pages", "files-in-flight")
+}
+
+// hoard is a resource that one pod takes as much of as it gets.
+type hoard struct {
+	// hoarded is what the first pod takes: no more than most, of offered.
+	hoarded       string
+	offered, most int
+	// wanted is what the next pod takes; empty means the same.
+	wanted string
+	count  int
+	// refused is why nobody gets any.
+	refused error
+	// fatal: the hostile pod may not survive it.
+	fatal bool
+	// machine is what the machine's root wants of it.
+	machine func() error
+}
+
+var hoards = []hoard{
+	{hoarded: "inotify-instances", offered: 1000, most: 128, count: 100, machine: takeInotify},
+	{hoarded: "inotify-watches", offered: 70000, most: 65536, count: 1000},
+	{hoarded: "epoll-watches", offered: 10000, most: 10000, count: 1000},
+	{hoarded: "pipe-pages", offered: 200, most: 64, wanted: "pipes", count: 20},
+	{hoarded: "terminals", offered: 4000, most: 64, count: 50},
+	{hoarded: "message-queues", offered: 100, most: 20, count: 5},
+	{hoarded: "timers", offered: 100_000, most: 8192, count: 1000},
+	{hoarded: "locked-memory", offered: 20, most: 8, count: 4},
+	{hoarded: "files-in-flight", offered: 1000, most: 65536 / 250, count: 10},
+	{hoarded: "files", offered: 100_000, most: 65536, count: 1000},
+	{hoarded: "processes", offered: 1000, most: 200, count: 20, fatal: true},
+	{hoarded: "keys", offered: 1000, most: 0, count: 1, refused: unix.EPERM},
+	{hoarded: "aio", offered: 1000, most: 0, count: 1, refused: unix.ENOSYS},
+	{hoarded: "user-namespaces", offered: 10, most: 0, count: 1, refused: unix.EPERM},
+}
+
+// sharedHoards are for pods that all have the same user, who has more of these than one of them gets.
+var sharedHoards = []hoard{
+	{hoarded: "inotify-instances", offered: 1000, most: 16, count: 16, machine: takeInotify},
+	{hoarded: "inotify-watches", offered: 9000, most: 8192, count: 1000},
+	{hoarded: "terminals", offered: 4000, most: 64, count: 50},
+	{hoarded: "timers", offered: 100_000, most: 8192, count: 1000},
+	{hoarded: "processes", offered: 1000, most: 200, count: 20, fatal: true},
+	{hoarded: "keys", offered: 1000, most: 0, count: 1, refused: unix.EPERM},
+	{hoarded: "aio", offered: 1000, most: 0, count: 1, refused: unix.ENOSYS},
+	{hoarded: "user-namespaces", offered: 10, most: 0, count: 1, refused: unix.EPERM},
 }
 
 // testAccounting leaves out the resources that are named.
-func (f *fixture) testAccounting(t *testing.T, except ...string) {
+func (f *fixture) testAccounting(t *testing.T, hoards []hoard, except ...string) {
 	image := pushed(t, imageOf(t, v1.Config{}))
 	newPod := func(name string) podruntime.Pod {
 		spec := podSpec(name, image)
@@ -51,34 +97,7 @@ func (f *fixture) testAccounting(t *testing.T, except ...string) {
 		return f.create(spec)
 	}
 	honest := newPod("honest")
-	for _, test := range []struct {
-		// hoarded is what the first pod takes: no more than most, of offered.
-		hoarded       string
-		offered, most int
-		// wanted is what the next pod takes; empty means the same.
-		wanted string
-		count  int
-		// refused: nobody gets any.
-		refused bool
-		// fatal: the hostile pod may not survive it.
-		fatal bool
-		// machine is what the machine's root wants of it.
-		machine func() error
-	}{
-		{hoarded: "inotify-instances", offered: 1000, most: 128, count: 100, machine: takeInotify},
-		{hoarded: "inotify-watches", offered: 70000, most: 65536, count: 1000},
-		{hoarded: "epoll-watches", offered: 10000, most: 10000, count: 1000},
-		{hoarded: "pipe-pages", offered: 200, most: 64, wanted: "pipes", count: 20},
-		{hoarded: "terminals", offered: 4000, most: 64, count: 50},
-		{hoarded: "message-queues", offered: 100, most: 20, count: 5},
-		{hoarded: "timers", offered: 100_000, most: 8192, count: 1000},
-		{hoarded: "locked-memory", offered: 20, most: 8, count: 4},
-		{hoarded: "files-in-flight", offered: 1000, most: 65536 / 250, count: 10},
-		{hoarded: "files", offered: 100_000, most: 65536, count: 1000},
-		{hoarded: "processes", offered: 1000, most: 200, count: 20, fatal: true},
-		{hoarded: "keys", offered: 1000, most: 0, count: 1, refused: true},
-		{hoarded: "user-namespaces", offered: 10, most: 0, count: 1, refused: true},
-	} {
+	for _, test := range hoards {
 		if contains(except, test.hoarded) {
 			continue
 		}
@@ -93,8 +112,8 @@ func (f *fixture) testAccounting(t *testing.T, except ...string) {
 				t.Errorf("the hostile pod has %s of %d, want no more than %d", answer, test.offered, test.most)
 			}
 			want := fmt.Sprintf("%d <nil>\n", test.count)
-			if test.refused {
-				want = "0 operation not permitted\n"
+			if test.refused != nil {
+				want = fmt.Sprintf("0 %v\n", test.refused)
 			}
 			wanted := test.hoarded
 			if test.wanted != "" {
@@ -187,6 +206,26 @@ func TestLimitsOfTheServerAreNotThePods(t *testing.T) {
 			t.Errorf("the pod's limits have no line %q:\n%s", want, out)
 		}
 	}
+}
+
+// TestPodsLeaveProcessesToTheMachine: however many pods there are, they have a bound together.
+func TestPodsLeaveProcessesToTheMachine(t *testing.T) {
+	needContainers(t)
+	f := start(t, Config{Dir: t.TempDir()})
+	if !f.machine.cgroups {
+		t.Skip("needs cgroups that may be written")
+	}
+	for _, dir := range []string{"/sys/fs/cgroup/pids", "/sys/fs/cgroup"} {
+		text, err := os.ReadFile(dir + f.config.CgroupParent + "/pids.max")
+		if err != nil {
+			continue
+		}
+		if want := fmt.Sprintf("%d\n", launch.AllPodsProcesses()); string(text) != want || want == "0\n" {
+			t.Errorf("all pods have %q processes, want %q", text, want)
+		}
+		return
+	}
+	t.Error("the cgroup of all pods has no limit of processes")
 }
 
 // TestEachPodHasItsOwnUsers looks at pods from outside.

@@ -34,7 +34,7 @@ func examine(ctx context.Context, config *Config) (machine, error) {
 	if m.rootless {
 		return m, nil
 	}
-	if err := launch.MakeCgroup(config.CgroupParent); err != nil {
+	if err := launch.MakeCgroup(config.CgroupParent, launch.AllPodsProcesses()); err != nil {
 		logger.Error(err, "Pods run without limits of CPU, memory and processes")
 	} else {
 		m.cgroups = true

@@ -32,7 +32,7 @@ func (d *patient) cgroups(context.Context) Check {
 		return c
 	}
 	name := fmt.Sprintf("/arl-doctor-%d", os.Getpid())
-	err := launch.MakeCgroup(name)
+	err := launch.MakeCgroup(name, 0)
 	if err == nil {
 		err = launch.RemoveCgroup(name)
 	}

@@ -5,7 +5,7 @@
 //
 // The binary that uses it must call launch.InitProcess first, like every user of
 // the runtime. It starts no goroutines. Read doctor.go first; the checks are in
-// checks.go, cgroup.go and userids.go.
+// checks.go, cgroup.go, machine.go and userids.go.
 package doctor
 
 import (
@@ -98,7 +98,7 @@ func Run(ctx context.Context, config Config) Report {
 	d.existing = existingParent(config.Dir)
 	var report Report
 	for _, check := range []func(context.Context) Check{
-		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.userIDs, d.openFiles, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.trash, d.agent,
+		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.userIDs, d.openFiles, d.processes, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.trash, d.agent,
 	} {
 		report.Checks = append(report.Checks, check(ctx))
 	}

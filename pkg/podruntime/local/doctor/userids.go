@@ -12,10 +12,6 @@ import (
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
 
-// minOpenFiles is more than the pods of a machine can have in the memory that they usually get. An open
-// file takes about 200 bytes of its pod's memory.
-const minOpenFiles = 16 << 20
-
 // sharedCounts are what pods take from each other if they have the same users. The rest is charged to
 // the owner of a pod's user namespace, which is another for each pod.
 const sharedCounts = "buffers of pipes, watches of epoll and files sent through sockets"
@@ -110,22 +106,4 @@ func ownerIn(path string, field int, ranges bool, ids idrange.Range) string {
 		}
 	}
 	return ""
-}
-
-// openFiles says whether a pod could open all the files that the machine can have open.
-func (d *patient) openFiles(context.Context) Check {
-	c := Check{Level: OK, Name: "open files"}
-	text := sysctl("fs.file-max")
-	most, err := strconv.ParseUint(text, 10, 64)
-	switch {
-	case err != nil:
-		return Check{Level: Warn, Name: c.Name, Detail: "fs.file-max cannot be read", Fix: "mount -t proc proc /proc"}
-	case most < minOpenFiles:
-		c.Level = Warn
-		c.Detail = fmt.Sprintf("the machine can have %d open: a pod with %d MiB of memory can take them all", most, most*200>>20)
-		c.Fix = "sysctl -w fs.file-max=9223372036854775807, or give pods less memory"
-	default:
-		c.Detail = "more than pods can open in their memory"
-	}
-	return c
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -153,4 +154,24 @@ func applySettings(settings []setting) error {
 		}
 	}
 	return nil
+}
+
+// AllPodsProcesses returns how many processes all pods of the machine have together. The rest is the
+// machine's own: without a free process nobody could end those of pods. It is 0 if it is not known.
+func AllPodsProcesses() int64 {
+	var least int64
+	for _, path := range []string{"/proc/sys/kernel/pid_max", "/proc/sys/kernel/threads-max"} {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return 0
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(text)), 10, 64)
+		if err != nil {
+			return 0
+		}
+		if least == 0 || n < least {
+			least = n
+		}
+	}
+	return least / 4 * 3
 }

@@ -80,8 +80,9 @@ func probe(dir string, rootless bool) error {
 	})
 }
 
-// MakeCgroup makes a cgroup, by its path from the root, in every hierarchy.
-func MakeCgroup(name string) error {
+// MakeCgroup makes a cgroup, by its path from the root, in every hierarchy, with a limit of processes in
+// it and below it. 0 sets none.
+func MakeCgroup(name string, pids int64) error {
 	m, err := manager.New(emptyCgroup(name))
 	if err != nil {
 		return fmt.Errorf("cgroups: %w", err)
@@ -89,6 +90,11 @@ func MakeCgroup(name string) error {
 	// The number -1 stands for no process.
 	if err := m.Apply(-1); err != nil {
 		return fmt.Errorf("making cgroup %s: %w", name, err)
+	}
+	if pids > 0 {
+		if err := m.Set(&cgroups.Resources{PidsLimit: &pids, SkipDevices: true}); err != nil {
+			return fmt.Errorf("limit of processes in cgroup %s: %w", name, err)
+		}
 	}
 	return nil
 }

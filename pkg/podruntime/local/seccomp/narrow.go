@@ -10,7 +10,7 @@ import (
 )
 
 // narrowed are the calls that narrow decides alone, because it allows less than the profile.
-var narrowed = []string{"socket", "socketpair", "ioctl"}
+var narrowed = []string{"socket", "socketpair", "ioctl", "io_setup"}
 
 // families are the families of sockets that a container can make. The profile allows some thirty, most
 // of them rarely used kernel code that the kernel loads on the first use. Containers of this runtime
@@ -41,6 +41,9 @@ func narrow(native *arch.Info, newest uint32) []bpf.Instruction {
 	p = append(p, unless(bpf.JumpEqual, uint32(native.ID), action(unix.ENOSYS))...)
 	p = append(p, load(offsetNumber))
 	p = append(p, when(bpf.JumpGreaterThan, newest, action(unix.ENOSYS))...)
+	// The requests of io_setup count for the whole machine (fs.aio-max-nr), so that one container could
+	// take them all. Without the call, programs use threads.
+	p = append(p, when(bpf.JumpEqual, uint32(native.SyscallNames["io_setup"]), action(unix.ENOSYS))...)
 	for _, name := range []string{"socket", "socketpair"} {
 		p = append(p, argument(native.SyscallNames[name], offsetArg0, families,
 			assembler.ActionAllow, action(unix.EAFNOSUPPORT))...)

@@ -20,6 +20,7 @@ var takers = map[string]func() error{
 	"pipes":             func() error { return takePipe(0) },
 	"terminals":         func() error { return fd(unix.Open("/dev/ptmx", unix.O_RDWR|unix.O_NOCTTY, 0)) },
 	"message-queues":    takeQueue,
+	"aio":               takeAIO,
 	"timers":            takeTimer,
 	"locked-memory":     takeLockedMemory,
 	"files-in-flight":   takeFileInFlight,
@@ -132,6 +133,13 @@ func takeQueue() error {
 	}{messages: 10, size: 8192}
 	_, _, errno := unix.Syscall6(unix.SYS_MQ_OPEN, uintptr(unsafe.Pointer(name)), unix.O_CREAT|unix.O_RDWR, 0o600,
 		uintptr(unsafe.Pointer(&attr)), 0, 0)
+	return failed(errno)
+}
+
+// takeAIO makes a context for a thousand asynchronous requests.
+func takeAIO() error {
+	var context uintptr
+	_, _, errno := unix.Syscall(unix.SYS_IO_SETUP, 1000, uintptr(unsafe.Pointer(&context)), 0)
 	return failed(errno)
 }
 
