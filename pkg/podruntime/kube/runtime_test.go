@@ -219,9 +219,13 @@ func TestUnfitAgents(t *testing.T) {
 	h.cluster.run("wrong-command")
 	h.create("wrong-uid")
 	h.cluster.run("wrong-uid", "$(ARL_POD_UID)", "another")
+	// The agent breaks the protocol: it is not asked again.
+	h.create("long-uid")
+	h.cluster.run("long-uid", "$(ARL_POD_UID)", strings.Repeat("x", 1000))
 	for name, words := range map[string]string{
 		"wrong-command": "the template's command cannot be started: /no/such/program: no such file",
 		"wrong-uid":     `it is of pod "another"`,
+		"long-uid":      "the agent broke the protocol: a version of",
 	} {
 		if got := h.pod(name, podruntime.Failed, podruntime.ReasonStart); !strings.Contains(got.Message, words) {
 			t.Errorf("message: %q, want %q in it", got.Message, words)
