@@ -2,13 +2,11 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"arl.io/arl/pkg/apis/arl/v1alpha1"
@@ -69,15 +67,15 @@ func TestForgedIdlePods(t *testing.T) {
 		n := n.in(t)
 		n.AwaitPool("target", 1)
 		idle := n.idlePod("target")
-		resizeServer(t, "0")
-		defer resizeServer(t, "1")
+		scaleServer(t, 0)
+		defer scaleServer(t, 1)
 		if err := n.core.CoreV1().Pods(n.Namespace).Delete(t.Context(), idle.Name, deleteNow); err != nil {
 			t.Fatal(err)
 		}
 		n.awaitNoPod(idle)
 		forged := n.forge(idle, idle.Name)
 		awaitReadyPod(t, n.core, n.Namespace, forged.Name)
-		resizeServer(t, "1")
+		scaleServer(t, 1)
 		awaitServed(t)
 		n.CreateSandbox(sandboxOf("box-2", "target")) // the pool has no other idle pod now
 		if sandbox := n.AwaitSandbox("box-2", v1alpha1.SandboxReady); sandbox.Status.PodUID == forged.UID {
@@ -107,24 +105,6 @@ func (n *tenant) idlePod(pool string) *corev1.Pod {
 	}
 	n.T.Fatal("the pool has no idle pod")
 	return nil
-}
-
-// resizeServer starts or stops the server, and waits until it is gone.
-func resizeServer(t *testing.T, replicas string) {
-	t.Helper()
-	if _, err := shared.Kubectl(t.Context(), cluster.Admin, "-n", systemNamespace, "scale", "statefulset", serverName, "--replicas="+replicas); err != nil {
-		t.Fatal(err)
-	}
-	if replicas != "0" {
-		return
-	}
-	eventually(t, "the server is gone", func(ctx context.Context) error {
-		_, err := clientOf(t, cluster.Admin).CoreV1().Pods(systemNamespace).Get(ctx, serverPodName, getNow)
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(errors.New("it is there"), err)
-	})
 }
 
 // TestPodSecurityWarnings: who creates a pool whose pods the namespace will refuse learns it at once.
