@@ -149,6 +149,39 @@ func checkLen(count int, path *field.Path) error {
 // checkJSON returns an error for the first object or array of too many items. What is no JSON is for
 // those to refuse who decode it.
 func checkJSON(data []byte, path string) error {
+	if !isWide(data) {
+		return nil
+	}
+	return findWide(data, path)
+}
+
+// isWide says whether an object or array of JSON has too many items, by counting commas, which takes
+// next to nothing of a request's time.
+func isWide(data []byte) bool {
+	var commas []int32
+	quoted := false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; {
+		case c == '"':
+			quoted = !quoted
+		case quoted && c == '\\':
+			i++
+		case quoted:
+		case c == '{', c == '[':
+			commas = append(commas, 0)
+		case (c == '}' || c == ']') && len(commas) > 0:
+			commas = commas[:len(commas)-1]
+		case c == ',' && len(commas) > 0:
+			if commas[len(commas)-1]++; commas[len(commas)-1] >= validation.MaxItems {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// findWide returns the error for an object or array of too many items, with its path.
+func findWide(data []byte, path string) error {
 	type level struct {
 		// isKey: the next token is a key, or the end, of an object.
 		object, isKey bool
