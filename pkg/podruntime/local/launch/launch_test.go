@@ -189,7 +189,10 @@ func TestStart(t *testing.T) {
 	for _, test := range []struct{ name, script, want string }{
 		{"user", "id -u; pwd", "0\n/work\n"},
 		{"filter", "grep -E '^Seccomp:' /proc/self/status | tr -d '\\t '", "Seccomp:2\n"},
-		{"no descriptor of the machine's files", "ls -l /proc/1/fd | grep -c -- '-> /[^d]'", "0\n(exit status 1)"},
+		// With the first version of cgroups, the agent has a file of its own cgroup, by which it learns
+		// that memory ran out.
+		{"no descriptor of the machine's files", "ls -l /proc/1/fd | grep -v '/memory.oom_control$' | grep -c -- '-> /[^d]'",
+			"0\n(exit status 1)"},
 		{"nothing of the stage", "grep -c '/mnt' /proc/self/mountinfo", "0\n(exit status 1)"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
