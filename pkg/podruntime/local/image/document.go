@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
@@ -136,25 +137,68 @@ func asksForManifest(request *http.Request) bool {
 	return strings.Contains(request.URL.Path, "/manifests/")
 }
 
-// meter bounds what is read of a docker archive, and how often it is open at a time.
+// meter bounds what is read of a docker archive, and how often it is open at a time. The library reads
+// layers in goroutines of its own.
 type meter struct {
 	stopped func() error
+
+	mu sync.Mutex
 	// left is how many bytes may be read; negative means any number.
 	left  int64
 	opens int
 }
 
+// newMeter returns the meter of an archive whose manifest and configuration are read next.
+func newMeter(ctx context.Context) *meter {
+	return &meter{stopped: func() error { return context.Cause(ctx) }, left: 3 * maxDocumentBytes}
+}
+
+// lift ends the bound on bytes: layers follow, which have bounds of their own.
+func (m *meter) lift() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.left = -1
+}
+
+// take returns how many of n bytes may be read, and counts them.
+func (m *meter) take(n int) (int, error) {
+	if err := m.stopped(); err != nil {
+		return 0, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.left < 0:
+		return n, nil
+	case m.left == 0:
+		return 0, fmt.Errorf("%w: the archive's manifest and configuration take too many bytes", ErrTooLarge)
+	}
+	n = int(min(int64(n), m.left))
+	m.left -= int64(n)
+	return n, nil
+}
+
+// open counts one more use of the archive, or one less.
+func (m *meter) open(change int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.opens+change > maxArchiveOpens {
+		return fmt.Errorf("%w: too many links in the archive", ErrTooLarge)
+	}
+	m.opens += change
+	return nil
+}
+
 // opener returns what opens the archive.
 func (m *meter) opener(path string) tarball.Opener {
 	return func() (io.ReadCloser, error) {
-		if m.opens >= maxArchiveOpens {
-			return nil, fmt.Errorf("%w: too many links in the archive", ErrTooLarge)
+		if err := m.open(1); err != nil {
+			return nil, err
 		}
 		file, err := os.Open(path)
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, m.open(-1))
 		}
-		m.opens++
 		return &meteredFile{File: file, meter: m}, nil
 	}
 }
@@ -163,35 +207,18 @@ func (m *meter) opener(path string) tarball.Opener {
 type meteredFile struct {
 	*os.File
 	meter  *meter
-	closed bool
+	closed sync.Once
 }
 
 func (f *meteredFile) Read(p []byte) (int, error) {
-	if err := f.meter.stopped(); err != nil {
+	n, err := f.meter.take(len(p))
+	if err != nil {
 		return 0, err
 	}
-	if f.meter.left == 0 {
-		return 0, fmt.Errorf("%w: the archive's manifest and configuration take too many bytes", ErrTooLarge)
-	}
-	if f.meter.left > 0 {
-		p = p[:min(int64(len(p)), f.meter.left)]
-	}
-	n, err := f.File.Read(p)
-	if f.meter.left > 0 {
-		f.meter.left -= int64(n)
-	}
-	return n, err
+	return f.File.Read(p[:n])
 }
 
-func (f *meteredFile) Close() error {
-	if !f.closed {
-		f.closed = true
-		f.meter.opens--
-	}
-	return f.File.Close()
-}
-
-// newMeter returns the meter of an archive whose manifest and configuration are read next.
-func newMeter(ctx context.Context) *meter {
-	return &meter{stopped: func() error { return context.Cause(ctx) }, left: 3 * maxDocumentBytes}
+func (f *meteredFile) Close() (err error) {
+	f.closed.Do(func() { err = f.meter.open(-1) })
+	return errors.Join(err, f.File.Close())
 }

@@ -80,8 +80,7 @@ func openDocker(ctx context.Context, ref Reference) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the archive: %w", err)
 	}
-	// Layers follow, which have bounds of their own.
-	meter.left = -1
+	meter.lift()
 	_, err = configOf(image)
 	return image, err
 }
