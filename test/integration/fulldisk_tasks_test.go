@@ -27,6 +27,7 @@ func TestFullDiskLosesNoPodAndNoTask(t *testing.T) {
 	n.FillPool(pool)
 
 	filler := fillDisk(t, s.data)
+	n.awaitRefusals("pool")
 	for range 3 {
 		_, err := n.Sandboxes().Create(t.Context(), sandboxOf("x", "pool"), createNow)
 		wantNoSpace(t, "create", err)
@@ -40,6 +41,7 @@ func TestFullDiskLosesNoPodAndNoTask(t *testing.T) {
 
 	release := n.startHeldTask("x", "waits")
 	filler = fillDisk(t, s.data)
+	n.awaitRefusals("pool")
 	release()
 	if got := n.AwaitRunning("waits"); got.Status.CompletionTime != nil {
 		t.Errorf("on a full disk the task is %s", describe(got))

@@ -135,6 +135,23 @@ func untilRefused(t *testing.T, what string, write func(i int) error) {
 	t.Fatalf("%s: %d times %d bytes have found room on a full disk", what, most, len(bulky(0)))
 }
 
+// awaitRefusals waits until the server refuses updates for want of space. It goes on for a while with
+// what it has allocated ahead.
+func (n *tenant) awaitRefusals(pool string) {
+	n.T.Helper()
+	i := 0
+	eventually(n.T, "updates to be refused", func(ctx context.Context) error {
+		i++
+		patch := fmt.Appendf(nil, `{"metadata":{"annotations":{"probe":"%d"}}}`, i)
+		_, err := n.Pools().Patch(ctx, pool, types.MergePatchType, patch, patchNow)
+		var status apierrors.APIStatus
+		if errors.As(err, &status) && status.Status().Code == http.StatusInsufficientStorage {
+			return nil
+		}
+		return fmt.Errorf("the answer is: %w", err)
+	})
+}
+
 // wantNoSpace fails unless an error says that the server's disk is full.
 func wantNoSpace(t *testing.T, what string, err error) {
 	t.Helper()

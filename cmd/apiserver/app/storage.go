@@ -24,6 +24,8 @@ const (
 	// program's process for the moment until it is the program.
 	lockPatience = 5 * time.Second
 	lockPoll     = 50 * time.Millisecond
+	// lowSpaceGrace is several times what it takes to end a pod and remove its files.
+	lowSpaceGrace = 10 * time.Second
 )
 
 // database is the opened database and what counts its work.
@@ -40,6 +42,8 @@ func openStorage(ctx context.Context, o *options.Options) (*database, error) {
 	}
 	db, err := openWhenFree(ctx, clock.RealClock{}, filepath.Join(o.DataDir, storageDir), kv.Options{
 		MinFreeBytes: uint64(o.Storage.MinFree.Value()),
+		// Meanwhile a pod that fills the disk is found and ended.
+		LowSpaceGrace: lowSpaceGrace,
 		Logger:       slog.New(logr.ToSlogHandler(klog.FromContext(ctx).WithName("storage"))),
 		OnCommit:     metrics.Commit,
 		Now:          clock.RealClock{}.Now,

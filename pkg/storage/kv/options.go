@@ -23,6 +23,9 @@ type Options struct {
 	// MinFreeBytes is a watermark: while the file system has less free,
 	// creates and updates are refused with ErrNoSpace; deletes go on. 0: no check.
 	MinFreeBytes uint64
+	// LowSpaceGrace is how long creates and updates go on below the watermark, as far as space for them
+	// is allocated ahead: somebody may be making room. 0: not at all.
+	LowSpaceGrace time.Duration
 	// FreeBytes says how much of the file system that holds dir is free to us.
 	// Nil: statfs(2). It is called once per commit, so it must be quick.
 	FreeBytes func(dir string) (uint64, error)
@@ -39,9 +42,9 @@ type Options struct {
 	// was refused as a whole, by the writer, which waits for it: it must be
 	// quick, must not call the database and must keep nothing. May be nil.
 	OnCommit func(CommitStats)
-	// Now is a clock for the durations in CommitStats, and for nothing else:
-	// what is stored and in which order never depends on time. Nil: those
-	// durations are 0.
+	// Now is a clock for the durations in CommitStats and for LowSpaceGrace, and
+	// for nothing else: what is stored and in which order never depends on time.
+	// Nil: those durations are 0, and a grace has no end.
 	Now func() time.Time
 }
 

@@ -13,6 +13,8 @@ import (
 const (
 	// reserveStep is how much of a file is allocated at once.
 	reserveStep = 16 << 20
+	// graceReserve is allocated ahead, if there is space, for creates and updates during LowSpaceGrace.
+	graceReserve = 16 << 20
 	// deleteReserve is kept allocated for deletes when puts get no more.
 	deleteReserve = 8 << 20
 	// treeGrowth covers the pages of the tree that a commit writes anew.
@@ -117,7 +119,7 @@ func (w *writer) checkSpace(batch []*request) (noPuts, noDeletes error) {
 	if puts > 0 {
 		noPuts = w.checkWatermark()
 		if noPuts == nil {
-			noPuts = w.db.files.logReserve.ensure(used + w.db.opts.growth(puts+deletes) + deleteReserve)
+			noPuts = w.allocate(used + w.db.opts.growth(puts+deletes) + deleteReserve)
 		}
 	}
 	if deletes > 0 && (puts == 0 || noPuts != nil) {
@@ -127,6 +129,18 @@ func (w *writer) checkSpace(batch []*request) (noPuts, noDeletes error) {
 		return err, err
 	}
 	return noPuts, noDeletes
+}
+
+// allocate sees that the log has blocks up to end. While the disk has space, it has some more, so that
+// the next writes succeed even if somebody fills the disk for a moment.
+func (w *writer) allocate(end int64) error {
+	reserve := w.db.files.logReserve
+	if w.db.opts.LowSpaceGrace > 0 && !w.lowSpace {
+		if err := reserve.ensure(end + graceReserve); !errors.Is(err, ErrNoSpace) {
+			return err
+		}
+	}
+	return reserve.ensure(end)
 }
 
 // failUnsynced fails the database if err says that a file cannot be relied on
@@ -159,13 +173,14 @@ func (w *writer) checkWatermark() error {
 	if low != w.lowSpace {
 		w.lowSpace = low
 		if low {
-			w.db.opts.Logger.Warn("disk space is low, creates and updates are refused",
+			w.lowSince = w.db.opts.Now()
+			w.db.opts.Logger.Warn("disk space is low, creates and updates will be refused",
 				"dir", w.db.dir, "freeBytes", free, "minFreeBytes", w.db.opts.MinFreeBytes)
 		} else {
 			w.db.opts.Logger.Info("disk space is back, creates and updates are accepted", "dir", w.db.dir, "freeBytes", free)
 		}
 	}
-	if low {
+	if low && w.db.opts.Now().Sub(w.lowSince) >= w.db.opts.LowSpaceGrace {
 		return fmt.Errorf("%w: %s has %d bytes free, creates and updates need %d",
 			ErrNoSpace, w.db.dir, free, w.db.opts.MinFreeBytes)
 	}

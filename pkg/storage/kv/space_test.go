@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // TestWatermark checks that creates and updates are refused, and only they,
@@ -45,6 +46,35 @@ func TestWatermark(t *testing.T) {
 		if got := strings.Count(log.String(), line); got != want {
 			t.Errorf("%q was logged %d times, want %d", line, got, want)
 		}
+	}
+}
+
+// TestLowSpaceGrace: while somebody fills the disk for a moment, creates and updates go on with what is
+// allocated ahead. They are refused if that lasts.
+func TestLowSpaceGrace(t *testing.T) {
+	var free, now atomic.Int64
+	free.Store(1000)
+	db := openTest(t, t.TempDir(), Options{
+		MinFreeBytes: 1000, LowSpaceGrace: time.Minute,
+		FreeBytes: func(string) (uint64, error) { return uint64(free.Load()), nil },
+		Now:       func() time.Time { return time.Unix(now.Load(), 0) },
+	})
+	rev := put(t, db, "a", "1", 0)
+	for range 2 {
+		free.Store(0)
+		full(db.files.logReserve)
+		full(db.files.stateReserve)
+		for range 100 {
+			rev = put(t, db, "a", strings.Repeat("x", 1000), rev)
+		}
+		now.Add(59)
+		rev = put(t, db, "a", "2", rev)
+		now.Add(1)
+		_, err := db.Apply(t.Context(), Op{Key: "a", Expect: rev})
+		wantErr(t, "Apply after the grace", err, ErrNoSpace)
+		free.Store(1000)
+		db.files.logReserve.allocate, db.files.stateReserve.allocate = fallocate, fallocate
+		rev = put(t, db, "a", "3", rev)
 	}
 }
 

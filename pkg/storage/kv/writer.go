@@ -57,6 +57,8 @@ type writer struct {
 	noRoomToTrim bool
 	// lowSpace says that the last commit that asked was below the watermark.
 	lowSpace bool
+	// lowSince is when that began.
+	lowSince time.Time
 	// arena holds the encoded records of one commit, and is used again unless
 	// it has become larger than keptArena.
 	arena []byte
