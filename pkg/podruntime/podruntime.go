@@ -95,6 +95,10 @@ const (
 	ReasonExited = "Exited"
 	// ReasonOOM: the kernel ended the pod for its memory use.
 	ReasonOOM = "OOMKilled"
+	// ReasonDiskLimit: the pod took more disk space than its limits of ephemeral-storage, or of a volume.
+	ReasonDiskLimit = "DiskLimitExceeded"
+	// ReasonDiskPressure: the disk was almost full, and the pod took most of it.
+	ReasonDiskPressure = "DiskPressure"
 	// ReasonEvicted: the node took the pod away.
 	ReasonEvicted = "Evicted"
 	// ReasonDeleted: somebody else deleted the pod.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/utils/clock"
 
@@ -69,6 +70,8 @@ type Config struct {
 	Port int32
 	// NonRoot asks for runAsNonRoot where a template does not say.
 	NonRoot bool
+	// StorageLimit is the limit of ephemeral-storage of pods whose template has none; zero means none.
+	StorageLimit resource.Quantity
 	// Credentials is called for each pod and each connection, concurrently.
 	Credentials func() (Credentials, error)
 	// Records keeps which pods were created, beyond the process. Nil keeps them in memory: a later

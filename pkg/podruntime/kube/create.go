@@ -47,6 +47,7 @@ func (r *Runtime) create(ctx context.Context, spec podruntime.Spec) (podruntime.
 	wanted, err := podspec.Build(spec, podspec.Agent{
 		Image: r.config.Image, PullPolicy: r.config.PullPolicy, Port: r.config.Port,
 		ClientCA: credentials.Authorities, NonRoot: r.config.NonRoot, OwnWorkDir: r.ownsWorkDir(spec),
+		StorageLimit: r.config.StorageLimit,
 	})
 	if err != nil {
 		return podruntime.Pod{}, err

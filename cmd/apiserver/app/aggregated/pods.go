@@ -37,6 +37,7 @@ func (m *Mode) newRuntime(ctx context.Context, notes modes.Notes) (*kube.Runtime
 		PullPolicy:    policy,
 		Port:          pods.AgentPort,
 		NonRoot:       pods.NonRoot,
+		StorageLimit:  m.options.Runtime.StorageLimit.Quantity,
 		Credentials:   func() (kube.Credentials, error) { return *m.credentials.Load(), nil },
 		Records:       podRecords{notes},
 		Reach:         kube.Reach(pods.AgentReach),

@@ -28,6 +28,9 @@ import (
 // DefaultPort is the port a server listens on unless told otherwise.
 const DefaultPort = 7443
 
+// DefaultStorageLimit is what builds and data sets of most tasks fit into.
+const DefaultStorageLimit = "10Gi"
+
 // clusterParallelism is how many pods are started at the same time in a
 // cluster, where this machine's processors do not bound it.
 const clusterParallelism = 32
@@ -89,6 +92,8 @@ type RuntimeOptions struct {
 	PodMemory ByteSize
 	// PodUserIDs are the machine's user IDs that pods get.
 	PodUserIDs idrange.Range
+	// StorageLimit is the limit of ephemeral-storage of pods whose template has none; 0 means none.
+	StorageLimit ByteSize
 	// Parallelism is how many pods are started at the same time.
 	Parallelism int
 	// Images say when images that no pod uses are removed.
@@ -121,9 +126,10 @@ func New() *Options {
 			MinFree:        ByteSize{resource.MustParse("64Mi")},
 		},
 		Runtime: RuntimeOptions{
-			Parallelism: 2 * runtime.NumCPU(),
-			PodUserIDs:  idrange.Default,
-			PodMemory:   ByteSize{*resource.NewQuantity(local.DefaultMemory(), resource.BinarySI)},
+			Parallelism:  2 * runtime.NumCPU(),
+			PodUserIDs:   idrange.Default,
+			PodMemory:    ByteSize{*resource.NewQuantity(local.DefaultMemory(), resource.BinarySI)},
+			StorageLimit: ByteSize{resource.MustParse(DefaultStorageLimit)},
 			Images: image.Watermarks{
 				HighPercent: image.DefaultHighPercent, LowPercent: image.DefaultLowPercent, MinAge: image.DefaultMinAge,
 			},
@@ -199,6 +205,7 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 		"With --standalone: the percentage of the disk's use down to which images are removed.")
 	fs.DurationVar(&o.Runtime.Images.MinAge, "minimum-image-ttl-duration", o.Runtime.Images.MinAge,
 		"With --standalone: how long an image is kept after its last use.")
+	o.Runtime.AddStorageLimit(fs)
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
 		"How many pods of all pools together are started at the same time. A pod counts until it is ready or says what it waits for, for 10 s at most. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
 }
@@ -207,6 +214,13 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 func (o *RuntimeOptions) AddPodUserIDs(fs *pflag.FlagSet) {
 	fs.Var(&o.PodUserIDs, "pod-user-ids", "With --standalone, as root: FIRST-LAST, the user and group IDs of this machine that pods get, "+
 		strconv.Itoa(idrange.PerPod)+" each. No user, and no other server, may have them.")
+}
+
+// AddStorageLimit adds the flag of StorageLimit.
+func (o *RuntimeOptions) AddStorageLimit(fs *pflag.FlagSet) {
+	fs.Var(&o.StorageLimit, "pod-ephemeral-storage-limit",
+		"Disk space that a pod may take, unless resources.limits of its template says how much ephemeral-storage that is. "+
+			"A pod that takes more fails. 0 means no limit.")
 }
 
 func (o *Options) addServingFlags(fs *pflag.FlagSet) {
@@ -355,6 +369,9 @@ func (o *Options) Validate() error {
 	}
 	if o.Storage.RetentionBytes.Value() < 1<<20 {
 		wrong("--storage-retention-size: must be at least 1Mi, is %s", &o.Storage.RetentionBytes)
+	}
+	if o.Runtime.StorageLimit.Sign() < 0 {
+		wrong("--pod-ephemeral-storage-limit: must not be negative, is %s", &o.Runtime.StorageLimit)
 	}
 	if o.Storage.MinFree.Value() < 0 {
 		wrong("--storage-min-free: must not be negative, is %s", &o.Storage.MinFree)

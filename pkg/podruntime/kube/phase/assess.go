@@ -212,7 +212,7 @@ func ended(pod *corev1.Pod, executor *corev1.ContainerStatus) *verdict {
 	}
 	switch pod.Status.Reason {
 	case "Evicted", "Preempting", "Shutdown", "NodeShutdown", "Terminated":
-		return failed(podruntime.ReasonEvicted, "%s", pod.Status.Message)
+		return failed(evictionReason(pod.Status.Message), "%s", pod.Status.Message)
 	case "NodeLost":
 		return failed(podruntime.ReasonNodeLost, "%s", pod.Status.Message)
 	case "DeadlineExceeded":
@@ -232,6 +232,23 @@ func ended(pod *corev1.Pod, executor *corev1.ContainerStatus) *verdict {
 		}
 	}
 	return failed(podruntime.ReasonExited, "the pod has ended: %s", pod.Status.Message)
+}
+
+// storageEvictions are what kubelets say of a pod that they evict for the disk space it takes beyond its
+// own limits.
+var storageEvictions = []string{
+	"ephemeral local storage usage exceeds the total limit", "exceeded its local ephemeral storage limit",
+	"Usage of EmptyDir volume",
+}
+
+// evictionReason tells a pod that exceeded its own limits from one that the node took away.
+func evictionReason(message string) string {
+	for _, phrase := range storageEvictions {
+		if strings.Contains(message, phrase) {
+			return podruntime.ReasonDiskLimit
+		}
+	}
+	return podruntime.ReasonEvicted
 }
 
 // executorEnded judges a pod whose agent is gone or not the first one.

@@ -36,6 +36,7 @@ import (
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
@@ -92,6 +93,9 @@ type Agent struct {
 	ClientCA []byte
 	// NonRoot asks for runAsNonRoot where the template does not say.
 	NonRoot bool
+	// StorageLimit is the limit of ephemeral-storage of an executor whose template has none; zero means
+	// none.
+	StorageLimit resource.Quantity
 	// OwnWorkDir says that in the template's image the user is known to have a work directory and a
 	// home without a volume; see State.OwnWorkDir of package phase.
 	OwnWorkDir bool
@@ -123,6 +127,7 @@ func Build(spec podruntime.Spec, agent Agent) (*corev1.Pod, error) {
 		pod.Spec.AutomountServiceAccountToken = ptr.To(false)
 	}
 	secure(&pod.Spec, executor, agent.NonRoot)
+	limitStorage(executor, agent.StorageLimit)
 	keepHome := slices.ContainsFunc(executor.Env, func(v corev1.EnvVar) bool { return v.Name == "HOME" })
 	workVolume := needsWorkVolume(&pod.Spec, executor, spec.WorkDir, agent)
 	install(&pod.Spec, executor, agent)
@@ -157,6 +162,30 @@ func remarkOn(template *corev1.PodTemplateSpec) string {
 	}
 	return fmt.Sprintf("container %q has no command, so nothing runs in it but the agent and the steps: "+
 		"what its image would run by itself is not known here", executor.Name)
+}
+
+// limitStorage bounds what a container may take of its node's disk, unless its template says how much
+// that is. What is requested stays as it is: by default, Kubernetes would have the node set aside as
+// much as the limit.
+func limitStorage(executor *corev1.Container, limit resource.Quantity) {
+	const name = corev1.ResourceEphemeralStorage
+	if _, given := executor.Resources.Limits[name]; given || limit.IsZero() {
+		return
+	}
+	request, given := executor.Resources.Requests[name]
+	if given && request.Cmp(limit) > 0 {
+		return // the template needs more than the default
+	}
+	if executor.Resources.Limits == nil {
+		executor.Resources.Limits = corev1.ResourceList{}
+	}
+	if executor.Resources.Requests == nil {
+		executor.Resources.Requests = corev1.ResourceList{}
+	}
+	executor.Resources.Limits[name] = limit
+	if !given {
+		executor.Resources.Requests[name] = resource.Quantity{}
+	}
 }
 
 // executorOf returns the index of the container in which steps run.
