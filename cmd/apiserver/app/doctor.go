@@ -25,8 +25,9 @@ func newDoctorCommand() *cobra.Command {
 				return err
 			}
 			report := doctor.Run(cmd.Context(), doctor.Config{
-				Dir:       filepath.Join(o.DataDir, standalone.RuntimeDir),
-				ImagesDir: local.ImagesDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
+				Dir:          filepath.Join(o.DataDir, standalone.RuntimeDir),
+				ImagesDir:    local.ImagesDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
+				StorageLimit: o.Runtime.StorageLimit.Value(), MinFree: uint64(o.Storage.MinFree.Value()),
 				TrashDir:  local.TrashDir(filepath.Join(o.DataDir, standalone.RuntimeDir)),
 				AgentPath: o.Runtime.AgentPath,
 				UserIDs:   o.Runtime.PodUserIDs,
@@ -43,6 +44,7 @@ func newDoctorCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&o.DataDir, "data-dir", ".", "Where a server's data would be.")
+	o.Runtime.AddStorageLimit(cmd.Flags())
 	cmd.Flags().StringVar(&o.Runtime.AgentPath, "agent-path", "", "The arl-agent binary. Default: arl-agent beside this binary.")
 	o.Runtime.AddPodUserIDs(cmd.Flags())
 	o.Runtime.AddPodMemory(cmd.Flags())

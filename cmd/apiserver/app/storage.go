@@ -44,9 +44,9 @@ func openStorage(ctx context.Context, o *options.Options) (*database, error) {
 		MinFreeBytes: uint64(o.Storage.MinFree.Value()),
 		// Meanwhile a pod that fills the disk is found and ended.
 		LowSpaceGrace: lowSpaceGrace,
-		Logger:       slog.New(logr.ToSlogHandler(klog.FromContext(ctx).WithName("storage"))),
-		OnCommit:     metrics.Commit,
-		Now:          clock.RealClock{}.Now,
+		Logger:        slog.New(logr.ToSlogHandler(klog.FromContext(ctx).WithName("storage"))),
+		OnCommit:      metrics.Commit,
+		Now:           clock.RealClock{}.Now,
 	})
 	switch {
 	case errors.Is(err, kv.ErrLocked):

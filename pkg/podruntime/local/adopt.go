@@ -45,7 +45,7 @@ func (r *Runtime) adoptAll(ctx context.Context, pods *sync.WaitGroup) error {
 			continue
 		}
 		p := newPod(rec.Pod, rec.Cgroup, nil)
-		p.template, p.image, p.users = rec.Template, rec.Image, rec.users()
+		p.template, p.image, p.users, p.limits = rec.Template, rec.Image, rec.users(), r.limitsOf(rec.Template)
 		switch {
 		case rec.Image != "":
 			r.images.Hold(rec.Image)

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"k8s.io/utils/clock"
 
+	"arl.io/arl/pkg/podruntime/local/disk"
 	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/image"
 )
@@ -67,6 +68,11 @@ type Config struct {
 	Mirrors image.Mirrors
 	// Images say when images that no pod uses are removed; zero means never.
 	Images image.Watermarks
+	// StorageLimit bounds the disk space of a pod whose template does not, in bytes; 0 means no bound.
+	StorageLimit int64
+	// MinFree is the free space below which the database beside Dir refuses writes, in bytes. Pods that
+	// take the disk are failed before. If Dir has a file system of its own, it does not matter.
+	MinFree uint64
 	// KeepTrash has Run leave what is left of deleted pods and images to EmptyTrash.
 	KeepTrash bool
 	// Observer is shown every pod, for others to see; nil means nobody is.
@@ -91,6 +97,7 @@ func (c *Config) complete() error {
 	if c.Dir, err = filepath.EvalSymlinks(c.Dir); err != nil {
 		return err
 	}
+	c.MinFree = disk.MinFree(c.Dir, c.MinFree)
 	if err := c.completeAgent(); err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func (r *Runtime) Create(ctx context.Context, spec podruntime.Spec) (podruntime.
 		Pool: spec.Pool, PoolUID: spec.PoolUID, TemplateHash: spec.TemplateHash, WorkDir: plan.workDir,
 		Phase: podruntime.Starting, Message: "starting", NodeName: r.nodeName, CreatedAt: r.config.Clock.Now(),
 	}, plan.cgroup, plan)
-	p.template = spec.Template
+	p.template, p.limits = spec.Template, r.limitsOf(spec.Template)
 	if !plan.host {
 		p.pod.Message = fmt.Sprintf("getting image %q", plan.image.Text)
 	}

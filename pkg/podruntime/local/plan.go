@@ -204,9 +204,6 @@ func (p *plan) readVolumes(at string, volumes []corev1.Volume, mounts []corev1.V
 		switch v.EmptyDir.Medium {
 		case corev1.StorageMediumMemory:
 		case corev1.StorageMediumDefault:
-			if v.EmptyDir.SizeLimit != nil && !v.EmptyDir.SizeLimit.IsZero() {
-				return invalid(where+".emptyDir.sizeLimit", "is supported by the local runtime for medium Memory only")
-			}
 		default:
 			return invalid(where+".emptyDir.medium", "must be empty or Memory")
 		}
@@ -244,13 +241,13 @@ func (p *plan) readResources(at string, resources corev1.ResourceRequirements) e
 		return invalid(at+".resources.claims", "is not supported by the local runtime")
 	}
 	for name := range resources.Limits {
-		if name != corev1.ResourceCPU && name != corev1.ResourceMemory {
-			return invalid(fmt.Sprintf("%s.resources.limits[%s]", at, name), "is not supported by the local runtime; cpu and memory are")
+		if name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage {
+			return invalid(fmt.Sprintf("%s.resources.limits[%s]", at, name), "is not supported by the local runtime; cpu, memory and ephemeral-storage are")
 		}
 	}
 	for name := range resources.Requests {
 		if name != corev1.ResourceCPU && name != corev1.ResourceMemory && name != corev1.ResourceEphemeralStorage {
-			return invalid(fmt.Sprintf("%s.resources.requests[%s]", at, name), "is not supported by the local runtime; cpu and memory are")
+			return invalid(fmt.Sprintf("%s.resources.requests[%s]", at, name), "is not supported by the local runtime; cpu, memory and ephemeral-storage are")
 		}
 	}
 	limit, request := milli(resources.Limits), milli(resources.Requests)

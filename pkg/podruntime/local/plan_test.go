@@ -47,10 +47,6 @@ var unsupportedTests = []struct {
 	{"spec.volumes[0].configMap", func(p *corev1.PodSpec) {
 		p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{ConfigMap: &corev1.ConfigMapVolumeSource{}}}}
 	}},
-	{"spec.volumes[0].emptyDir.sizeLimit", func(p *corev1.PodSpec) {
-		p.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
-			EmptyDir: &corev1.EmptyDirVolumeSource{SizeLimit: ptr.To(resource.MustParse("1Gi"))}}}}
-	}},
 	{"spec.volumes[0].name", func(p *corev1.PodSpec) {
 		p.Volumes = []corev1.Volume{{Name: "../../x", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
 	}},

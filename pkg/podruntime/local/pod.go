@@ -9,6 +9,7 @@ import (
 
 	"arl.io/arl/pkg/agent/client"
 	"arl.io/arl/pkg/podruntime"
+	"arl.io/arl/pkg/podruntime/local/disk"
 	"arl.io/arl/pkg/podruntime/local/idrange"
 	"arl.io/arl/pkg/podruntime/local/launch"
 )
@@ -45,6 +46,12 @@ type pod struct {
 	probed bool
 	// kills are the processes of the pod that the kernel has ended for want of memory.
 	kills killCount
+	// limits are what the pod may take of the disk. They are not changed.
+	limits disk.Limits
+	// condemned is why the pod is to fail; nil if it is not. cleared is closed when the files of a
+	// failed pod are gone.
+	condemned *failure
+	cleared   chan struct{}
 	// deleting is set once Delete was called.
 	deleting bool
 	// interrupt makes the goroutine drop what it waits for; nil before it runs.
@@ -52,7 +59,7 @@ type pod struct {
 }
 
 func newPod(state podruntime.Pod, cgroup launch.Cgroup, plan *plan) *pod {
-	return &pod{pod: state, cgroup: cgroup, plan: plan, settled: make(chan struct{})}
+	return &pod{pod: state, cgroup: cgroup, plan: plan, settled: make(chan struct{}), cleared: make(chan struct{})}
 }
 
 // disconnectLocked ends the talk with the agent.

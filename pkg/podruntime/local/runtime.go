@@ -113,7 +113,7 @@ func (r *Runtime) open(ctx context.Context) (err error) {
 	r.images, err = image.Open(image.Config{
 		Dir: filepath.Join(r.config.Dir, imagesName), KeepOwners: !r.machine.rootless,
 		Keychain: r.config.Keychain, Transport: r.config.Transport, Mirrors: r.config.Mirrors,
-		Clock: r.config.Clock, Trash: r.trash,
+		Clock: r.config.Clock, Trash: r.trash, ReserveBytes: r.reserveBytes(),
 	})
 	if err != nil {
 		return err
@@ -148,6 +148,7 @@ func (r *Runtime) Run(ctx context.Context, handler podruntime.Handler) error {
 	if err := r.adoptAll(ctx, &pods); err != nil {
 		return err
 	}
+	pods.Go(func() { r.guardDisk(ctx) })
 	// Only now is it known what is in use.
 	pods.Go(func() { image.NewCollector(r.images, r.config.Images).Run(ctx) })
 	synced := false

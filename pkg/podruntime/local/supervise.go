@@ -63,6 +63,7 @@ func (r *Runtime) supervise(ctx context.Context, p *pod, begin begin) {
 			p.release()
 		}
 		r.users.giveBack(p.pod.UID, p.users)
+		r.setCleared(p)
 		r.forget(p)
 	}
 }
@@ -87,11 +88,14 @@ func (r *Runtime) live(ctx context.Context, p *pod, begin begin) error {
 }
 
 // fail records and tells that a pod has failed. What it held of the machine's
-// is freed at once, all but its folder.
+// is freed at once, all but its record and its log.
 func (r *Runtime) fail(ctx context.Context, p *pod, err error) {
 	reason := podruntime.ReasonStart
 	var f *failure
-	if errors.As(err, &f) {
+	if condemned := r.condemnation(p); condemned != nil {
+		f, err = condemned, condemned
+	}
+	if f != nil || errors.As(err, &f) {
 		reason = f.reason
 	}
 	if endErr := r.endProcess(ctx, p); endErr != nil {
@@ -99,15 +103,24 @@ func (r *Runtime) fail(ctx context.Context, p *pod, err error) {
 	}
 	state := r.snapshot(p)
 	state.Phase, state.Reason, state.Message = podruntime.Failed, reason, err.Error()
-	if err := r.save(p, state); err != nil {
-		// After a restart it is found to have no process, so it fails again.
-		klog.FromContext(ctx).Error(err, "A pod's failure could not be recorded")
-	}
+	saveErr := r.save(p, state)
 	r.advance(ctx, p, change{phase: podruntime.Failed, reason: reason, message: err.Error()})
+	// Nobody reaches the files any more. On a full disk, they make the room to save the failure.
+	r.clear(ctx, p)
+	if saveErr != nil {
+		saveErr = r.save(p, state)
+	}
+	if saveErr != nil {
+		// After a restart it is found to have no process, so it fails again.
+		klog.FromContext(ctx).Error(saveErr, "A pod's failure could not be recorded")
+	}
 }
 
 // whyEnded explains the end of a pod that ran.
 func (r *Runtime) whyEnded(p *pod) error {
+	if condemned := r.condemnation(p); condemned != nil {
+		return condemned
+	}
 	if r.memoryKills(p) <= p.kills.before(r.config.Clock.Now()) {
 		return &failure{podruntime.ReasonExited, errors.New("the agent's process has ended")}
 	}

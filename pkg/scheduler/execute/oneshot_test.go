@@ -130,6 +130,35 @@ func TestAOneShotTaskGetsAnotherSandbox(t *testing.T) {
 	noSandboxes(h)
 }
 
+// TestATaskThatTakesTooMuchDiskSpace: above the limit of its pod, the failure is the user's, and another
+// attempt would fail as well. If the disk was short, it may succeed elsewhere.
+func TestATaskThatTakesTooMuchDiskSpace(t *testing.T) {
+	for name, test := range map[string]struct {
+		reason   string
+		attempts int32
+		class    v1alpha1.FailureClass
+	}{
+		"its limit": {podruntime.ReasonDiskLimit, 1, v1alpha1.FailureUser},
+		"the disk":  {podruntime.ReasonDiskPressure, 2, v1alpha1.FailureInfrastructure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := schedulertest.New(t)
+			h.Runtime.Behave = schedulertest.Hang
+			pooled(h)
+			task := oneShot("task")
+			task.Spec.Retries = 1
+			h.CreateTask(task)
+			for attempt := range test.attempts {
+				running := h.WaitTask("task", func(t *v1alpha1.Task) bool {
+					return t.Status.State == v1alpha1.TaskRunning && t.Status.Attempts == attempt+1
+				})
+				h.Runtime.Fail(running.Status.PodName, test.reason, "too large")
+			}
+			failed(h, "task", v1alpha1.TaskReasonSandboxFailed, test.class)
+		})
+	}
+}
+
 func TestAOneShotTaskSurvivesARestart(t *testing.T) {
 	h, g := schedulertest.New(t), newGate()
 	h.Runtime.Behave = g.behave

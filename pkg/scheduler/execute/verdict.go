@@ -128,6 +128,14 @@ func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
 				sandbox.Name, status.Reason, status.Message, sandbox.Spec.PoolRef),
 			class: v1alpha1.FailureUser,
 		}, true
+	case status.Reason == v1alpha1.SandboxReasonDiskLimitExceeded:
+		// Another attempt would need as much.
+		return loss{
+			reason: v1alpha1.TaskReasonSandboxFailed,
+			message: fmt.Sprintf("sandbox %q has failed: %s: %s: write less, or raise the limit of ephemeral-storage in the template of pool %q",
+				sandbox.Name, status.Reason, status.Message, sandbox.Spec.PoolRef),
+			class: v1alpha1.FailureUser,
+		}, true
 	default:
 		return loss{
 			reason:  v1alpha1.TaskReasonSandboxFailed,

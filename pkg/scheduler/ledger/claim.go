@@ -253,6 +253,10 @@ func lossReason(p podruntime.Pod) string {
 		return v1alpha1.SandboxReasonAgentProtocolViolation
 	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonOOM:
 		return v1alpha1.SandboxReasonOOMKilled
+	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonDiskLimit:
+		return v1alpha1.SandboxReasonDiskLimitExceeded
+	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonDiskPressure:
+		return v1alpha1.SandboxReasonDiskPressure
 	default:
 		return v1alpha1.SandboxReasonPodLost
 	}

@@ -265,6 +265,22 @@ func TestALostPodIsNamedWithItsReason(t *testing.T) {
 	}
 }
 
+// TestAPodFailedForItsDiskSpace: the sandbox says so in its reason.
+func TestAPodFailedForItsDiskSpace(t *testing.T) {
+	for reason, want := range map[string]string{
+		podruntime.ReasonDiskLimit:    v1alpha1.SandboxReasonDiskLimitExceeded,
+		podruntime.ReasonDiskPressure: v1alpha1.SandboxReasonDiskPressure,
+	} {
+		d, pool := opened(t, 1)
+		d.reserve(boxOf("a"))
+		d.Settle("uid-a", true)
+		dead := podOf("pool-1", pool, podruntime.Failed)
+		dead.Reason, dead.Message = reason, "too large"
+		d.Observe(podruntime.Event{Pod: dead})
+		d.want("reason", want, d.Standing("uid-a").Reason)
+	}
+}
+
 func TestAStoredBindingWins(t *testing.T) {
 	d, _ := opened(t, 2)
 	d.SetSandbox(boxOf("waits", func(s *v1alpha1.Sandbox) {}))

@@ -22,6 +22,8 @@ var remedies = []struct{ reason, phrase, step string }{
 	{podruntime.ReasonNamespaceNotServed, "", "create the pool in a namespace that the server serves"},
 	{podruntime.ReasonUnavailable, "", "the server tries again by itself"},
 	{podruntime.ReasonOOM, "", "raise the memory limit in the pool's spec.template"},
+	{podruntime.ReasonDiskLimit, "", "raise the limit of ephemeral-storage, or the volume's sizeLimit, in the pool's spec.template"},
+	{podruntime.ReasonDiskPressure, "", "use a larger disk, or set a lower limit of ephemeral-storage in the pool's spec.template"},
 	{podruntime.ReasonEvicted, "", "the server starts another pod by itself"},
 	{podruntime.ReasonNodeLost, "", "the server starts another pod by itself"},
 	{podruntime.ReasonAgentLost, "", "the server starts another pod by itself"},

@@ -106,6 +106,8 @@ func (m *Mode) NewRuntime(ctx context.Context, _ modes.Notes) (podruntime.Runtim
 		Clock:              m.clock,
 		Observer:           m.pods,
 		Images:             m.options.Runtime.Images,
+		StorageLimit:       m.options.Runtime.StorageLimit.Value(),
+		MinFree:            uint64(m.options.Storage.MinFree.Value()),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("set up the container runtime: %w", err)

@@ -45,6 +45,12 @@ const (
 	SandboxReasonAllocationTimeout = "AllocationTimeout"
 	// SandboxReasonInsufficientResources: the pool's pods are smaller than spec.resources asks.
 	SandboxReasonInsufficientResources = "InsufficientResources"
+	// SandboxReasonDiskLimitExceeded: the pod took more disk space than its limit of ephemeral-storage,
+	// or than the sizeLimit of a volume.
+	SandboxReasonDiskLimitExceeded = "DiskLimitExceeded"
+	// SandboxReasonDiskPressure: the disk of the server's machine was almost full, and the pod took most
+	// of it.
+	SandboxReasonDiskPressure = "DiskPressure"
 	// SandboxReasonPodLost: the pod failed, was evicted or was deleted.
 	SandboxReasonPodLost = "PodLost"
 	// SandboxReasonOOMKilled: the pod as a whole used more memory than its limit, and the kernel ended it.

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"arl.io/arl/pkg/podruntime/local/disk"
 	"arl.io/arl/pkg/podruntime/local/filetree"
 	"arl.io/arl/pkg/podruntime/local/image"
 	"arl.io/arl/pkg/podruntime/local/launch"
@@ -182,6 +183,25 @@ func (d *patient) disk(context.Context) Check {
 	}
 	if c.Level != OK {
 		c.Fix = "make room, or name another --data-dir"
+	}
+	return c
+}
+
+// podStorage says what keeps pods from filling the disk.
+func (d *patient) podStorage(context.Context) Check {
+	c := Check{Level: OK, Name: "pod storage"}
+	space, err := disk.SpaceOf(d.existing)
+	if err != nil {
+		return Check{Level: Warn, Name: c.Name, Detail: err.Error(), Fix: "name another --data-dir"}
+	}
+	reserve := disk.ReserveOf(space, disk.MinFree(d.Dir, d.MinFree))
+	c.Detail = fmt.Sprintf("is measured: a pod that takes more than %s fails, and the one that takes most when less than %s or %d files are left",
+		image.FormatBytes(d.StorageLimit), image.FormatBytes(int64(reserve.Bytes)), reserve.Files)
+	if d.StorageLimit == 0 {
+		c.Level = Warn
+		c.Detail = fmt.Sprintf("is measured: pods have no limit but those of their templates; the pod that takes most fails when less than %s or %d files are left",
+			image.FormatBytes(int64(reserve.Bytes)), reserve.Files)
+		c.Fix = "give --pod-ephemeral-storage-limit a size, such as 10Gi"
 	}
 	return c
 }

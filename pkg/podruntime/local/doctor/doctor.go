@@ -84,6 +84,10 @@ type Config struct {
 	ImagesDir string
 	// TrashDir is where it would keep what it is removing.
 	TrashDir string
+	// StorageLimit bounds the disk space of pods whose template does not, in bytes; 0 means no bound.
+	StorageLimit int64
+	// MinFree is the free space below which the database would refuse writes, in bytes.
+	MinFree uint64
 	// AgentPath is the agent's binary.
 	AgentPath string
 	// UserIDs are those that pods would get.
@@ -98,7 +102,7 @@ func Run(ctx context.Context, config Config) Report {
 	d.existing = existingParent(config.Dir)
 	var report Report
 	for _, check := range []func(context.Context) Check{
-		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.userIDs, d.openFiles, d.processes, d.cgroups, d.seccomp, d.stage, d.disk, d.images, d.trash, d.agent,
+		d.user, d.kernel, d.userNamespaces, d.overlay, d.idMap, d.userIDs, d.openFiles, d.processes, d.cgroups, d.seccomp, d.stage, d.disk, d.podStorage, d.images, d.trash, d.agent,
 	} {
 		report.Checks = append(report.Checks, check(ctx))
 	}

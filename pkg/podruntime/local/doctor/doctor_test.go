@@ -19,7 +19,7 @@ func TestRunLooksAtEverythingAndLeavesNothing(t *testing.T) {
 	dir := t.TempDir()
 	report := Run(t.Context(), Config{Dir: filepath.Join(dir, "not", "yet"), AgentPath: "/proc/self/exe", UserIDs: idrange.Default})
 	t.Logf("\n%s", report)
-	want := []string{"user", "kernel", "user namespaces", "overlay", "idmapped mounts", "user IDs", "open files", "processes", "cgroups", "seccomp", "mount point", "disk", "images", "trash", "agent"}
+	want := []string{"user", "kernel", "user namespaces", "overlay", "idmapped mounts", "user IDs", "open files", "processes", "cgroups", "seccomp", "mount point", "disk", "pod storage", "images", "trash", "agent"}
 	var got []string
 	for _, check := range report.Checks {
 		got = append(got, check.Name)
