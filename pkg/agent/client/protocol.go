@@ -9,7 +9,7 @@ import (
 	"arl.io/arl/pkg/agent/wire"
 )
 
-// ErrProtocol: the agent breaks the protocol of package wire. It is not the program that the server
+// ErrProtocol means that the agent breaks the protocol of package wire. It is not the program that the server
 // started, or not that program alone: whoever runs in the pod has taken it over. Every request to it
 // fails with this error from then on.
 var ErrProtocol = errors.New("the agent broke the protocol")

@@ -94,9 +94,11 @@ var hostileFrames = map[string]struct {
 		_, _ = io.WriteString(w, `{"seq":1,"type":"stepStarted"}`+"\n")
 		endless(`{"seq":1,"type":"stepStarted"}`+"\n")(w, r)
 	}, "pings and repeated events"},
-	"a redirect":         {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "http://elsewhere/", 307) }, "it answered 307"},
-	"another redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v1/health", 302) }, "it answered 302"},
-	"a redirect nowhere": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(301) }, "it answered 301"},
+	"a redirect": {func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "http://elsewhere/", http.StatusTemporaryRedirect)
+	}, "it answered 307"},
+	"another redirect":   {func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/v1/health", http.StatusFound) }, "it answered 302"},
+	"a redirect nowhere": {func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusMovedPermanently) }, "it answered 301"},
 	"a long instance": {func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set(wire.InstanceHeader, strings.Repeat("x", maxInstance+1))
 		play()(w, r)

@@ -2,6 +2,7 @@ package local
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -175,7 +176,12 @@ func TestPodSharesNoFileSystem(t *testing.T) {
 
 func (f *fixture) mountsOf(pod podruntime.Pod) []*mountinfo.Info {
 	f.t.Helper()
-	mounts, err := mountinfo.PidMountInfo(processOf(f.t, f, pod).PID)
+	table, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", processOf(f.t, f, pod).PID))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer table.Close()
+	mounts, err := mountinfo.GetMountsFromReader(table, nil)
 	if err != nil {
 		f.t.Fatal(err)
 	}
