@@ -168,10 +168,10 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 	fs.DurationVar(&o.Scheduler.TaskRetention, "task-retention", o.Scheduler.TaskRetention,
 		"How long a finished task without ttlSecondsAfterFinished is kept. One with retentionPolicy Retain is kept until it is deleted.")
 	fs.Var(&o.Scheduler.TaskRetentionBytes, "task-retention-size",
-		"Size that all finished tasks may have together; the oldest are deleted before their time. "+
-			"Tasks with retentionPolicy Retain neither count nor are deleted. 0 turns the bound off.")
+		"Size of all finished tasks above which the oldest are deleted before their time. "+
+			"Tasks with retentionPolicy Retain do not count. 0: no bound.")
 	fs.IntVar(&o.Scheduler.MaxExecutions, "max-executions", o.Scheduler.MaxExecutions,
-		"How many tasks run at the same time in all sandboxes together. One namespace may have seven eighths of those that others leave.")
+		"How many tasks run at the same time. A namespace may have 7/8 of what others leave.")
 
 	fromLibrary(sets.FlagSet("audit"), o.Audit.AddFlags)
 	fromLibrary(sets.FlagSet("logs"), func(fs *pflag.FlagSet) { logsapi.AddFlags(o.Logs, fs) })
@@ -195,32 +195,31 @@ func (o *Options) addRuntimeFlags(fs *pflag.FlagSet) {
 	fs.BoolVar(&o.Runtime.AllowHostImage, "allow-host-image", o.Runtime.AllowHostImage,
 		"With --standalone: permit pods of the image \"host\": this machine's own files, read-only beneath an overlay. For trying things out.")
 	fs.StringArrayVar(&o.Runtime.RegistryMirrors, "registry-mirror", o.Runtime.RegistryMirrors,
-		"With --standalone: REGISTRY=URL, for instance docker.io=https://mirror.example.org: a registry that is asked for the images of another first. "+
-			"http:// means without TLS. May be given once for each registry.")
+		"With --standalone: REGISTRY=URL, such as docker.io=https://mirror.example.org: where to ask for the images of a registry first. "+
+			"Can be repeated.")
 	o.Runtime.AddPodUserIDs(fs)
 	o.Runtime.AddPodMemory(fs)
 	fs.IntVar(&o.Runtime.Images.HighPercent, "image-gc-high-threshold", o.Runtime.Images.HighPercent,
-		"With --standalone: the percentage of the disk's use at which images that no pod uses are removed, the least recently used first. 100 turns it off.")
+		"With --standalone: use of the disk, in percent, at which unused images are removed. 100: never.")
 	fs.IntVar(&o.Runtime.Images.LowPercent, "image-gc-low-threshold", o.Runtime.Images.LowPercent,
-		"With --standalone: the percentage of the disk's use down to which images are removed.")
+		"With --standalone: use of the disk, in percent, down to which they are removed.")
 	fs.DurationVar(&o.Runtime.Images.MinAge, "minimum-image-ttl-duration", o.Runtime.Images.MinAge,
 		"With --standalone: how long an image is kept after its last use.")
 	o.Runtime.AddStorageLimit(fs)
 	fs.IntVar(&o.Runtime.Parallelism, "pod-start-parallelism", o.Runtime.Parallelism,
-		"How many pods of all pools together are started at the same time. A pod counts until it is ready or says what it waits for, for 10 s at most. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
+		"How many pods of all pools together start at the same time, each counted for 10 s at most. Default in a cluster: "+strconv.Itoa(clusterParallelism)+".")
 }
 
 // AddPodUserIDs adds the flag of commands that start pods or look at what they need.
 func (o *RuntimeOptions) AddPodUserIDs(fs *pflag.FlagSet) {
-	fs.Var(&o.PodUserIDs, "pod-user-ids", "With --standalone, as root: FIRST-LAST, the user and group IDs of this machine that pods get, "+
-		strconv.Itoa(idrange.PerPod)+" each. No user, and no other server, may have them.")
+	fs.Var(&o.PodUserIDs, "pod-user-ids", "With --standalone, as root: FIRST-LAST, user and group IDs for pods, "+
+		strconv.Itoa(idrange.PerPod)+" each, that nobody else uses.")
 }
 
 // AddStorageLimit adds the flag of StorageLimit.
 func (o *RuntimeOptions) AddStorageLimit(fs *pflag.FlagSet) {
 	fs.Var(&o.StorageLimit, "pod-ephemeral-storage-limit",
-		"Disk space that a pod may take, unless resources.limits of its template says how much ephemeral-storage that is. "+
-			"A pod that takes more fails. 0 means no limit.")
+		"Disk space above which a pod fails, unless its template limits ephemeral-storage. 0 means no limit.")
 }
 
 func (o *Options) addServingFlags(fs *pflag.FlagSet) {
@@ -324,8 +323,8 @@ func (o *Options) validateMode() (errs []error) {
 
 // AddPodMemory adds the flag of the memory of pods.
 func (o *RuntimeOptions) AddPodMemory(fs *pflag.FlagSet) {
-	fs.Var(&o.PodMemory, "pod-default-memory", "With --standalone: the limit of memory of pods whose template has no resources.limits.memory, "+
-		"such as 2Gi; 0 is no limit. The default is a quarter of the machine's memory.")
+	fs.Var(&o.PodMemory, "pod-default-memory", "With --standalone: memory of pods whose template does not limit it. 0 means no limit. "+
+		"Default: a quarter of the machine's.")
 }
 
 func (o *RuntimeOptions) validateImages() (errs []error) {
