@@ -143,7 +143,7 @@ func (o *PodOptions) addFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.StartTimeout, "pod-start-timeout", o.StartTimeout,
 		"How long an agent may take to answer once its container runs.")
 	fs.DurationVar(&o.DeleteTimeout, "pod-delete-timeout", o.DeleteTimeout,
-		"How long a node gets to end a pod before the pod is removed by force.")
+		"How long a node gets to end a pod before it is removed by force.")
 }
 
 // complete fills in what the environment says.

@@ -180,7 +180,7 @@ func (o *Options) Flags() cliflag.NamedFlagSets {
 
 func (o *Options) addStorageFlags(fs *pflag.FlagSet) {
 	fs.DurationVar(&o.Storage.Retention, "storage-retention", o.Storage.Retention,
-		"How long old revisions are kept for watches to resume from and for paginated lists.")
+		"How long old revisions are kept, for watches that resume and paginated lists.")
 	fs.Var(&o.Storage.RetentionBytes, "storage-retention-size",
 		"Memory, and disk for objects above 16 KiB, that old revisions may take; more are dropped before their time.")
 	fs.Var(&o.Storage.MinFree, "storage-min-free",
