@@ -121,21 +121,9 @@ func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
 			final:   true,
 		}, true
 	case status.Reason == v1alpha1.SandboxReasonOOMKilled:
-		// Another attempt would need as much.
-		return loss{
-			reason: v1alpha1.TaskReasonSandboxFailed,
-			message: fmt.Sprintf("sandbox %q has failed: %s: %s: use less memory, or raise resources.limits.memory in the template of pool %q",
-				sandbox.Name, status.Reason, status.Message, sandbox.Spec.PoolRef),
-			class: v1alpha1.FailureUser,
-		}, true
+		return tookTooMuch(sandbox, "use less memory, or raise resources.limits.memory"), true
 	case status.Reason == v1alpha1.SandboxReasonDiskLimitExceeded:
-		// Another attempt would need as much.
-		return loss{
-			reason: v1alpha1.TaskReasonSandboxFailed,
-			message: fmt.Sprintf("sandbox %q has failed: %s: %s: write less, or raise the limit of ephemeral-storage in the template of pool %q",
-				sandbox.Name, status.Reason, status.Message, sandbox.Spec.PoolRef),
-			class: v1alpha1.FailureUser,
-		}, true
+		return tookTooMuch(sandbox, "write less, or raise the limit of ephemeral-storage"), true
 	default:
 		return loss{
 			reason:  v1alpha1.TaskReasonSandboxFailed,
@@ -144,6 +132,17 @@ func (e *Executor) dead(sandbox *v1alpha1.Sandbox) (l loss, isDead bool) {
 			podLost: status.Reason == v1alpha1.SandboxReasonPodLost || status.Reason == v1alpha1.SandboxReasonAgentLost,
 			broken:  status.Reason == v1alpha1.SandboxReasonAgentProtocolViolation,
 		}, true
+	}
+}
+
+// tookTooMuch is for a sandbox that failed because its steps went beyond a limit of the template.
+// Another attempt would need as much.
+func tookTooMuch(sandbox *v1alpha1.Sandbox, remedy string) loss {
+	return loss{
+		reason: v1alpha1.TaskReasonSandboxFailed,
+		message: fmt.Sprintf("sandbox %q has failed: %s: %s: %s in the template of pool %q",
+			sandbox.Name, sandbox.Status.Reason, sandbox.Status.Message, remedy, sandbox.Spec.PoolRef),
+		class: v1alpha1.FailureUser,
 	}
 }
 
