@@ -25,7 +25,7 @@ func TestAHeldPipeHoldsUpNothing(t *testing.T) {
 	var out []byte
 	result, err := supervisor.Run(t.Context(), Command{
 		ID: "id", Dir: dir, Env: os.Environ(), Stderr: func([]byte) {},
-		Args:   []string{"sh", "-c", "echo $$ >new; mv new pid; until [ -e held ]; do sleep 0.01; done; echo one; echo two"},
+		Args:   []string{"sh", "-c", "echo $$ >new; mv new pid; until [ -e held ]; do sleep 0.01; done; printf 'one\\ntwo\\n'"},
 		Linger: linger,
 		// So slow that the deadline has passed before all was read.
 		Stdout: func(data []byte) {
@@ -34,7 +34,7 @@ func TestAHeldPipeHoldsUpNothing(t *testing.T) {
 		},
 	})
 	if err != nil || result.ExitCode != 0 || !strings.Contains(string(out), "one\ntwo\n") {
-		t.Errorf("got %q, %+v, %v", out, result, err)
+		t.Errorf("got %d bytes that begin with %.40q, %+v, %v", len(out), out, result, err)
 	}
 	if holder.ended() {
 		t.Error("the holder was ended, which is another command")
