@@ -272,10 +272,11 @@ def test_sandbox_that_is_gone_says_what_ended_it(stub: MakeStub, asked_at: str, 
 
     def answer(asked: Asked) -> Answer:
         got = fake(asked)
-        if asked.method == "POST" and asked.resource == "sandboxes":
-            got.body["status"].update(allocatedTime="2026-01-01T00:00:00Z", expirationTime="2026-01-01T00:01:00Z")
-        if asked.method == "POST" and asked.resource == "tasks":
-            got.body["metadata"]["creationTimestamp"] = asked_at
+        if asked.method == "POST" and isinstance(got.body, dict):
+            if asked.resource == "sandboxes":
+                got.body["status"].update(allocatedTime="2026-01-01T00:00:00Z", expirationTime="2026-01-01T00:01:00Z")
+            if asked.resource == "tasks":
+                got.body["metadata"]["creationTimestamp"] = asked_at
         return got
 
     def watch(asked: Asked, items: list[Document]) -> Answer:
