@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -165,4 +166,24 @@ func eventually(t *testing.T, what string, condition func() bool) {
 		}
 		time.Sleep(2 * time.Millisecond)
 	}
+}
+
+// A process that asks to be traced by its parent stops at its first signal. It must not be left behind.
+func TestAProcessThatAsksToBeTracedIsEnded(t *testing.T) {
+	supervisor := newSupervisor(t, Config{})
+	process, err := supervisor.Start(&exec.Cmd{
+		Path: "/bin/sh", Args: []string{"sh", "-c", "exec sleep 300"}, SysProcAttr: &syscall.SysProcAttr{Ptrace: true},
+	}, "id", time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-process.Done():
+	case <-time.After(time.Minute):
+		t.Fatal("its end is not noticed")
+	}
+	if process.Signal() != syscall.SIGTRAP || process.ExitCode() != 128+int32(syscall.SIGTRAP) {
+		t.Errorf("signal %d, exit code %d", process.Signal(), process.ExitCode())
+	}
+	eventually(t, "the end of all children", childless)
 }

@@ -24,6 +24,7 @@
 package process
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -166,6 +167,9 @@ func (p *Process) wait(cmd *exec.Cmd) {
 	err := cmd.Wait()
 	p.state = cmd.ProcessState
 	s := p.supervisor
+	if status, ok := p.status(); ok && status.Stopped() {
+		p.endTraced()
+	}
 	s.mu.Lock()
 	if s.tracked[p.pid] == p {
 		delete(s.tracked, p.pid)
@@ -179,6 +183,22 @@ func (p *Process) wait(cmd *exec.Cmd) {
 		s.wake()
 	}
 	close(p.done)
+}
+
+// endTraced ends a process that has asked to be traced by its parent (PTRACE_TRACEME). It stops at its
+// first signal, and the kernel reports that to whoever waits for its end. The agent traces nothing.
+func (p *Process) endTraced() {
+	if err := unix.Kill(p.pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
+		p.supervisor.logger.Error("Killing a process that asked to be traced failed", "pid", p.pid, "err", err)
+		return
+	}
+	for {
+		var status unix.WaitStatus
+		_, err := unix.Wait4(p.pid, &status, unix.WALL, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) || err == nil && !status.Stopped() {
+			return
+		}
+	}
 }
 
 // PID returns the process ID, which is that of its group, too.
@@ -197,26 +217,36 @@ func (p *Process) ended() bool {
 	}
 }
 
+// status returns the status of a process that has ended, unless it was lost.
+func (p *Process) status() (status syscall.WaitStatus, ok bool) {
+	if p.state == nil {
+		return 0, false
+	}
+	status, ok = p.state.Sys().(syscall.WaitStatus)
+	return status, ok
+}
+
 // ExitCode returns the exit code of a process that has ended: 128 plus the
 // signal's number if a signal ended it. One whose status was lost, or that is
 // still there although it was killed, counts as killed.
 func (p *Process) ExitCode() int32 {
-	if !p.ended() || p.state == nil {
-		return 128 + int32(unix.SIGKILL)
-	}
-	if status, ok := p.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
-		return 128 + int32(status.Signal())
+	if signal := p.Signal(); signal != 0 {
+		return 128 + int32(signal)
 	}
 	return int32(p.state.ExitCode())
 }
 
-// Signal returns the signal that ended the process, or 0.
+// Signal returns the signal that ended the process, or 0. It is SIGTRAP for a process that asked to be
+// traced by the agent.
 func (p *Process) Signal() syscall.Signal {
 	if !p.ended() || p.state == nil {
 		return unix.SIGKILL
 	}
-	if status, ok := p.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+	switch status, ok := p.status(); {
+	case ok && status.Signaled():
 		return status.Signal()
+	case ok && status.Stopped():
+		return unix.SIGTRAP
 	}
 	return 0
 }
