@@ -48,8 +48,18 @@ func FuzzPatchTree(f *testing.F) {
 	})
 }
 
-// checkPatch applies a patch to root/work of a tree and checks what holds for every patch.
+// checkPatch applies a patch to root/work of a tree and checks what holds for every patch, and that an
+// error names a file.
 func checkPatch(t *testing.T, before snapshot, patch string) {
+	t.Helper()
+	if err := checkEffects(t, before, patch); err != nil && !strings.Contains(err.Error(), "/work") {
+		t.Fatalf("the error names no file: %v", err)
+	}
+}
+
+// checkEffects applies a patch to root/work of a tree and checks what it changed. It returns why the
+// patch failed, if it did.
+func checkEffects(t *testing.T, before snapshot, patch string) error {
 	t.Helper()
 	dir := before.write(t)
 	root, err := OpenRoot(filepath.Join(dir, "root"))
@@ -63,10 +73,7 @@ func checkPatch(t *testing.T, before snapshot, patch string) {
 		if diff := before.diff(after); diff != "" {
 			t.Fatalf("it failed with %v, and changed:\n%s", err, diff)
 		}
-		if !strings.Contains(err.Error(), "/work") {
-			t.Fatalf("the error names no file: %v", err)
-		}
-		return
+		return err
 	}
 	for name, text := range before {
 		if !strings.HasPrefix(name, "root/work/") && after[name] != text {
@@ -95,6 +102,7 @@ func checkPatch(t *testing.T, before snapshot, patch string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return nil
 }
 
 // FuzzBinaryPatch applies binary data, as literals and as deltas, that are encoded as git does it, so
