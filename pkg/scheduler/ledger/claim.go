@@ -246,16 +246,19 @@ func (l *Ledger) dispossessLocked(p *pod, why string) {
 
 // lossReason is why a sandbox fails whose pod is as given.
 func lossReason(p podruntime.Pod) string {
-	switch {
-	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonAgentLost:
+	if p.Phase != podruntime.Failed {
+		return v1alpha1.SandboxReasonPodLost
+	}
+	switch p.Reason {
+	case podruntime.ReasonAgentLost:
 		return v1alpha1.SandboxReasonAgentLost
-	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonAgentProtocolViolation:
+	case podruntime.ReasonAgentProtocolViolation:
 		return v1alpha1.SandboxReasonAgentProtocolViolation
-	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonOOM:
+	case podruntime.ReasonOOM:
 		return v1alpha1.SandboxReasonOOMKilled
-	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonDiskLimit:
+	case podruntime.ReasonDiskLimit:
 		return v1alpha1.SandboxReasonDiskLimitExceeded
-	case p.Phase == podruntime.Failed && p.Reason == podruntime.ReasonDiskPressure:
+	case podruntime.ReasonDiskPressure:
 		return v1alpha1.SandboxReasonDiskPressure
 	default:
 		return v1alpha1.SandboxReasonPodLost
