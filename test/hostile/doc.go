@@ -1,4 +1,4 @@
-// Package hostile attacks a real server as those would whom it must not trust: an agent that was taken
+// Package hostile attacks a real server as those would that it must not trust: an agent that was taken
 // over (falseagent), a step that wants out of its pod or takes all there is (step), and a tenant. It
 // checks that each harms itself only: an honest tenant's sandboxes and tasks go on, the server lives
 // within its memory, and nothing is left of the attackers. docs/security.md names these tests.

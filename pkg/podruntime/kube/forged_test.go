@@ -37,14 +37,14 @@ func (c *cluster) forge(genuine *corev1.Pod, name string) types.UID {
 	return uid
 }
 
-// neverTold fails if a UID was ever told of.
-func (h *harness) neverTold(uid types.UID) {
+// neverReported fails if a pod with this UID was ever reported.
+func (h *harness) neverReported(uid types.UID) {
 	h.t.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, event := range h.events {
 		if event.Pod.UID == uid {
-			h.t.Errorf("told of a forged pod: %+v", event)
+			h.t.Errorf("a forged pod was reported: %+v", event)
 			return
 		}
 	}
@@ -77,8 +77,8 @@ func TestForgedPod(t *testing.T) {
 	if got := h.cluster.get("unowned").UID; got != unowned {
 		t.Errorf("a pod that belongs to nobody is now %s", got)
 	}
-	h.neverTold(owned)
-	h.neverTold(unowned)
+	h.neverReported(owned)
+	h.neverReported(unowned)
 	if err := h.echo("genuine", genuine.UID); err != nil {
 		t.Error(err)
 	}
@@ -97,7 +97,7 @@ func TestForgedPodOfTheName(t *testing.T) {
 			t.Errorf("gone: %+v", gone)
 		}
 		h.ready("b")
-		h.neverTold(forged)
+		h.neverReported(forged)
 	})
 	t.Run("unseen", func(t *testing.T) {
 		h := start(t)
@@ -107,7 +107,7 @@ func TestForgedPodOfTheName(t *testing.T) {
 			t.Errorf("gone: %+v", gone)
 		}
 		h.ready("b")
-		h.neverTold("forged")
+		h.neverReported("forged")
 	})
 	t.Run("while the server is away", func(t *testing.T) {
 		h := start(t)
@@ -121,7 +121,7 @@ func TestForgedPodOfTheName(t *testing.T) {
 		if got := again.pod("kept", podruntime.Ready, ""); got.UID != kept.UID {
 			t.Errorf("kept: %+v", got)
 		}
-		again.neverTold(forged)
+		again.neverReported(forged)
 		if _, err := again.runtime.Agent(key("a"), ""); !errors.Is(err, podruntime.ErrNotFound) {
 			t.Errorf("Agent of a forged pod: %v", err)
 		}
@@ -151,7 +151,7 @@ func TestForgedPodDuringTheCreation(t *testing.T) {
 		if err != nil {
 			t.Error(err)
 		}
-		// The informer has told of all this when it tells of a later pod.
+		// The informer has delivered all this when it delivers a later pod.
 		later := forged.DeepCopy()
 		later.Name, later.UID = "later", "later"
 		if err := tracker.Create(create.GetResource(), later, space); err != nil {
@@ -172,7 +172,7 @@ func TestForgedPodDuringTheCreation(t *testing.T) {
 		t.Errorf("created %+v", pod)
 	}
 	h.ready("b")
-	h.neverTold("forged")
+	h.neverReported("forged")
 	if _, err := h.runtime.Agent(key("a"), ""); !errors.Is(err, podruntime.ErrNotFound) {
 		t.Errorf("Agent of a forged pod: %v", err)
 	}
@@ -195,7 +195,7 @@ func TestCreatedWithoutAnAnswer(t *testing.T) {
 		t.Fatal("no error")
 	}
 	h.awaitDeleted("a", "made")
-	h.neverTold("made")
+	h.neverReported("made")
 }
 
 // TestRelabelledPod has a tenant give an idle pod the labels of another pool, and another container the
@@ -212,7 +212,7 @@ func TestRelabelledPod(t *testing.T) {
 	again := startOn(t, h.cluster)
 	got := again.pod("a", podruntime.Ready, "")
 	if got.Pool != want.Pool || got.PoolUID != want.PoolUID || got.TemplateHash != want.TemplateHash || got.WorkDir != want.WorkDir {
-		t.Errorf("told of as %+v, created as %+v", got, want)
+		t.Errorf("reported as %+v, created as %+v", got, want)
 	}
 }
 
@@ -256,7 +256,7 @@ func TestRecordsOfAnEarlierVersion(t *testing.T) {
 	forged := h.cluster.forge(h.cluster.get("old"), "forged")
 	again := startOn(t, h.cluster)
 	again.pod("old", podruntime.Ready, "")
-	again.neverTold(forged)
+	again.neverReported(forged)
 }
 
 // full are records for which there is no space.

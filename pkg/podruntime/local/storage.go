@@ -54,7 +54,7 @@ func (r *Runtime) limitsOf(template *corev1.PodTemplateSpec) disk.Limits {
 	return limits
 }
 
-// reserveBytes is what images leave of the disk. If the file system does not answer, that is said later.
+// reserveBytes is what images leave of the disk. If the file system does not answer, a later step reports it.
 func (r *Runtime) reserveBytes() int64 {
 	space, err := disk.SpaceOf(r.config.Dir)
 	if err != nil {

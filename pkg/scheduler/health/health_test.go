@@ -18,7 +18,7 @@ import (
 	"arl.io/arl/pkg/scheduler/timer"
 )
 
-// fixture is a Prober that runs, with a clock that stands still but for pass.
+// fixture is a Prober that runs, whose clock moves only by pass.
 type fixture struct {
 	t      *testing.T
 	clock  *testingclock.FakeClock

@@ -112,7 +112,7 @@ func (a *agent) handler() http.Handler {
 	})
 }
 
-// known is what is told of the executions so far.
+// known is what the agent has reported of the executions so far.
 func (a *agent) known() (ids []string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

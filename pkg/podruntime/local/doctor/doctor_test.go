@@ -139,8 +139,8 @@ func TestOwnerOfUserIDs(t *testing.T) {
 	}
 }
 
-// TestLimitsAreSaid reads what is said of pods whose template has no limits.
-func TestLimitsAreSaid(t *testing.T) {
+// TestLimitsAreReported reads what doctor reports for pods whose template has no limits.
+func TestLimitsAreReported(t *testing.T) {
 	for memory, want := range map[int64]string{1 << 30: "with 1.0 GiB of memory", 0: "without a limit of memory"} {
 		text := (&patient{Config: Config{Memory: memory, Pids: 4096}}).limits()
 		if !strings.Contains(text, want) || !strings.Contains(text, "4096 processes") {
